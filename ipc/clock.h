@@ -1,0 +1,15 @@
+/* clock.h - the one clock: monotonic nanoseconds, the same for all processes of a host. */
+#ifndef PK_IPC_CLOCK_H
+#define PK_IPC_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t pk_clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+#endif
