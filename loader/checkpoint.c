@@ -1,0 +1,374 @@
+#include "loader/checkpoint.h"
+
+#include "loader/json.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    CONFIG_BYTES_MAX = 4 << 20,
+    INDEX_BYTES_MAX = PK_SAFETENSORS_HEADER_MAX,
+    INDEX_VALUES_MAX = PK_SAFETENSORS_TENSORS_MAX + (1 << 16),
+    FILE_NAME_MAX = 255,
+    SAMPLE_COUNT = 16, /* of a file's data in the fingerprint */
+    SAMPLE_BYTES = 4096,
+};
+
+static const char single_name[] = "model.safetensors";
+static const char index_name[] = "model.safetensors.index.json";
+
+struct pk_checkpoint {
+    char *dir;
+    size_t file_count;
+    pk_safetensors **files; /* in order of name */
+    size_t count;
+    const pk_tensor_entry **entries; /* of all files, in order of name */
+    uint64_t bytes;
+};
+
+/* One line of the index: this tensor lies in this file. Views into the index's document. */
+struct placement {
+    const char *tensor, *file;
+};
+
+static int compare_files(const void *left, const void *right)
+{
+    const struct placement *a = left, *b = right;
+    return strcmp(a->file, b->file);
+}
+
+static int compare_entries(const void *left, const void *right)
+{
+    return strcmp((*(const pk_tensor_entry *const *)left)->name, (*(const pk_tensor_entry *const *)right)->name);
+}
+
+static pk_err path_in(char **out, const char *dir, const char *name)
+{
+    if (asprintf(out, "%s/%s", dir, name) >= 0)
+        return PK_OK;
+    *out = NULL;
+    return pk_fail(PK_NOMEM, "no memory for a path");
+}
+
+/* An index comes from outside: it may name files in its own directory and nothing else. */
+static bool is_plain_name(const char *name)
+{
+    size_t length = strlen(name);
+    if (length == 0 || length > FILE_NAME_MAX || name[0] == '.')
+        return false;
+    for (size_t i = 0; i < length; i++)
+        if (name[i] == '/' || (unsigned char)name[i] < 0x20 || (unsigned char)name[i] >= 0x7f)
+            return false;
+    return true;
+}
+
+static pk_err open_file(pk_checkpoint *checkpoint, const char *name)
+{
+    char *path = NULL;
+    pk_err err = path_in(&path, checkpoint->dir, name);
+    if (!err && !(err = pk_safetensors_open(&checkpoint->files[checkpoint->file_count], path)))
+        checkpoint->file_count++;
+    free(path);
+    return err;
+}
+
+static pk_err open_single(pk_checkpoint *checkpoint)
+{
+    if (!(checkpoint->files = calloc(1, sizeof *checkpoint->files)))
+        return pk_fail(PK_NOMEM, "no memory for a table of files");
+    return open_file(checkpoint, single_name);
+}
+
+/* The index's weight_map as an array in order of file name. */
+static pk_err list_placements(const pk_json *root, struct placement **out, size_t *count)
+{
+    char shown[PK_JSON_SHOW];
+    const char *tensor;
+    const pk_json *file, *map = pk_json_kind_of(root) == PK_JSON_OBJECT ? pk_json_member(root, "weight_map") : NULL;
+    if (!map || pk_json_kind_of(map) != PK_JSON_OBJECT)
+        return pk_fail(PK_CORRUPT, "weight_map is %s, expected an object", pk_json_show(shown, map));
+    if (pk_json_count(map) == 0)
+        return pk_fail(PK_CORRUPT, "weight_map is empty");
+    struct placement *list = calloc(pk_json_count(map), sizeof *list);
+    if (!list)
+        return pk_fail(PK_NOMEM, "no memory for %zu tensors", pk_json_count(map));
+    *out = list;
+    *count = 0;
+    for (void *at = NULL; pk_json_next(map, &at, &tensor, &file);) {
+        const char *name = pk_json_string(file);
+        if (!name || !is_plain_name(name))
+            return pk_fail(PK_CORRUPT, "a tensor of weight_map lies in %s, expected the plain name of a file",
+                           pk_json_show(shown, file));
+        list[(*count)++] = (struct placement){tensor, name};
+    }
+    qsort(list, *count, sizeof *list, compare_files);
+    return PK_OK;
+}
+
+static size_t count_files(const struct placement *list, size_t count)
+{
+    size_t files = 0;
+    for (size_t i = 0; i < count; i++)
+        files += i == 0 || strcmp(list[i].file, list[i - 1].file) != 0;
+    return files;
+}
+
+/* The index's lines for one file, and that file's header, must name the same tensors: a tensor that only one of them
+ * knows means that they do not belong together. */
+static pk_err check_file(const pk_safetensors *file, const struct placement *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!pk_safetensors_find(file, list[i].tensor))
+            return pk_fail(PK_CORRUPT, "tensor %.*s is not in %s, where %s puts it", PK_TENSOR_NAME_MAX, list[i].tensor,
+                           list[i].file, index_name);
+    if (pk_safetensors_count(file) != count)
+        return pk_fail(PK_CORRUPT, "%s has %zu tensors, %s puts %zu there", list[0].file, pk_safetensors_count(file),
+                       index_name, count);
+    return PK_OK;
+}
+
+static pk_err open_placed(pk_checkpoint *checkpoint, const struct placement *list, size_t count)
+{
+    pk_err err = PK_OK;
+    size_t files = count_files(list, count);
+    if (files > PK_CHECKPOINT_SHARDS_MAX)
+        return pk_fail(PK_CORRUPT, "%s names %zu files, expected at most %d", index_name, files,
+                       PK_CHECKPOINT_SHARDS_MAX);
+    if (!(checkpoint->files = calloc(files, sizeof *checkpoint->files)))
+        return pk_fail(PK_NOMEM, "no memory for a table of %zu files", files);
+    for (size_t begin = 0, end; begin < count && !err; begin = end) {
+        for (end = begin + 1; end < count && !strcmp(list[end].file, list[begin].file);)
+            end++;
+        if (!(err = open_file(checkpoint, list[begin].file)))
+            err = check_file(checkpoint->files[checkpoint->file_count - 1], list + begin, end - begin);
+    }
+    return err;
+}
+
+static pk_err open_indexed(pk_checkpoint *checkpoint, const char *path)
+{
+    pk_err err = PK_OK;
+    char *text = NULL;
+    size_t bytes = 0, count = 0;
+    pk_json *root = NULL;
+    struct placement *list = NULL;
+
+    if ((err = pk_file_read_all(&text, &bytes, path, INDEX_BYTES_MAX)))
+        goto out; /* names the path already */
+    if ((err = pk_json_open(&root, text, bytes, INDEX_VALUES_MAX)) || (err = list_placements(root, &list, &count))) {
+        err = pk_pass(err, "%s", path);
+        goto out;
+    }
+    err = open_placed(checkpoint, list, count);
+out:
+    free(list);
+    pk_json_close(&root);
+    free(text);
+    return err;
+}
+
+/* As the public libraries do: the single file where there is one. */
+static pk_err open_files(pk_checkpoint *checkpoint)
+{
+    pk_err err = PK_OK;
+    char *single = NULL, *index = NULL;
+    if ((err = path_in(&single, checkpoint->dir, single_name)) || (err = path_in(&index, checkpoint->dir, index_name)))
+        goto out;
+    if (!access(single, F_OK))
+        err = open_single(checkpoint);
+    else if (!access(index, F_OK))
+        err = open_indexed(checkpoint, index);
+    else
+        err = pk_fail(PK_IO, "%s: has neither %s nor %s", checkpoint->dir, single_name, index_name);
+out:
+    free(single);
+    free(index);
+    return err;
+}
+
+static pk_err index_entries(pk_checkpoint *checkpoint)
+{
+    size_t count = 0;
+    for (size_t f = 0; f < checkpoint->file_count; f++)
+        count += pk_safetensors_count(checkpoint->files[f]);
+    if (!(checkpoint->entries = calloc(count + 1, sizeof *checkpoint->entries)))
+        return pk_fail(PK_NOMEM, "no memory for %zu tensors", count);
+    for (size_t f = 0; f < checkpoint->file_count; f++)
+        for (size_t i = 0; i < pk_safetensors_count(checkpoint->files[f]); i++) {
+            const pk_tensor_entry *entry = pk_safetensors_at(checkpoint->files[f], i);
+            checkpoint->entries[checkpoint->count++] = entry;
+            checkpoint->bytes += entry->bytes;
+        }
+    qsort(checkpoint->entries, count, sizeof *checkpoint->entries, compare_entries);
+    return PK_OK;
+}
+
+pk_err pk_checkpoint_open(pk_checkpoint **out, const char *dir)
+{
+    pk_err err = PK_OK;
+    *out = NULL;
+    pk_checkpoint *checkpoint = calloc(1, sizeof *checkpoint);
+    if (!checkpoint || !(checkpoint->dir = strdup(dir)))
+        err = pk_fail(PK_NOMEM, "no memory for a checkpoint");
+    else if (!(err = open_files(checkpoint)))
+        err = index_entries(checkpoint);
+    if (err)
+        pk_checkpoint_close(&checkpoint);
+    *out = checkpoint;
+    return err;
+}
+
+void pk_checkpoint_close(pk_checkpoint **checkpoint)
+{
+    pk_checkpoint *held = *checkpoint;
+    *checkpoint = NULL;
+    if (!held)
+        return;
+    for (size_t f = 0; f < held->file_count; f++)
+        pk_safetensors_close(&held->files[f]);
+    free(held->files);
+    free(held->entries);
+    free(held->dir);
+    free(held);
+}
+
+const char *pk_checkpoint_dir(const pk_checkpoint *checkpoint)
+{
+    return checkpoint->dir;
+}
+
+size_t pk_checkpoint_count(const pk_checkpoint *checkpoint)
+{
+    return checkpoint->count;
+}
+
+const pk_tensor_entry *pk_checkpoint_at(const pk_checkpoint *checkpoint, size_t index)
+{
+    assert(index < checkpoint->count);
+    return checkpoint->entries[index];
+}
+
+uint64_t pk_checkpoint_bytes(const pk_checkpoint *checkpoint)
+{
+    return checkpoint->bytes;
+}
+
+size_t pk_checkpoint_file_count(const pk_checkpoint *checkpoint)
+{
+    return checkpoint->file_count;
+}
+
+const pk_safetensors *pk_checkpoint_file(const pk_checkpoint *checkpoint, size_t index)
+{
+    assert(index < checkpoint->file_count);
+    return checkpoint->files[index];
+}
+
+const pk_tensor_entry *pk_checkpoint_find(const pk_checkpoint *checkpoint, const char *name)
+{
+    pk_tensor_entry wanted = {.name = name};
+    const pk_tensor_entry *key = &wanted, **found;
+    found = bsearch(&key, checkpoint->entries, checkpoint->count, sizeof *checkpoint->entries, compare_entries);
+    return found ? *found : NULL;
+}
+
+static bool shape_fits(const pk_tensor_entry *entry, unsigned rank, const uint64_t *shape)
+{
+    bool fits = entry->rank == rank;
+    for (unsigned i = 0; i < rank && fits; i++)
+        fits = shape[i] ? entry->shape[i] == shape[i] : entry->shape[i] > 0;
+    return fits;
+}
+
+pk_err pk_checkpoint_require(const pk_checkpoint *checkpoint, const char *name, unsigned rank, const uint64_t *shape,
+                             const pk_tensor_entry **out)
+{
+    char found[PK_TENSOR_SHAPE_TEXT], expected[PK_TENSOR_SHAPE_TEXT];
+    const pk_tensor_entry *entry = pk_checkpoint_find(checkpoint, name);
+    if (out)
+        *out = NULL;
+    pk_tensor_shape_text(expected, rank, shape);
+    if (!entry)
+        return pk_fail(PK_CORRUPT, "%s: tensor %s is missing, expected it with shape %s", checkpoint->dir, name,
+                       expected);
+    if (!shape_fits(entry, rank, shape))
+        return pk_fail(PK_CORRUPT, "%s: tensor %s has shape %s, expected %s", pk_safetensors_path(entry->file), name,
+                       pk_tensor_shape_text(found, entry->rank, entry->shape), expected);
+    if (entry->dtype != PK_F32 && entry->dtype != PK_BF16 && entry->dtype != PK_F16)
+        return pk_fail(PK_CORRUPT, "%s: tensor %s is stored as %s, expected F32, BF16 or F16",
+                       pk_safetensors_path(entry->file), name, entry->dtype_name);
+    if (out)
+        *out = entry;
+    return PK_OK;
+}
+
+/* Digests of samples spread evenly over the data, the first and the last byte among them. */
+static pk_err sample_file(const pk_safetensors *file, int fd, pk_digest out[SAMPLE_COUNT])
+{
+    uint8_t sample[SAMPLE_BYTES];
+    uint64_t begin = pk_safetensors_data_offset(file), bytes = pk_safetensors_identity(file)->bytes - begin;
+    size_t length = bytes < SAMPLE_BYTES ? (size_t)bytes : SAMPLE_BYTES;
+    uint64_t room = bytes - length;
+    for (unsigned i = 0; i < SAMPLE_COUNT; i++) {
+        uint64_t offset = begin + room / (SAMPLE_COUNT - 1) * i;
+        if (i == SAMPLE_COUNT - 1)
+            offset = begin + room;
+        pk_err err = pk_file_read_at(fd, sample, length, offset);
+        if (err)
+            return err;
+        out[i] = pk_digest_of(sample, length);
+    }
+    return PK_OK;
+}
+
+static pk_err fingerprint_file(const pk_safetensors *file, pk_digest *out)
+{
+    pk_err err = PK_OK;
+    pk_digest parts[1 + SAMPLE_COUNT];
+    pk_file_identity now;
+    int fd = -1;
+    if ((err = pk_file_open(&fd, &now, pk_safetensors_path(file), 0)))
+        return err;
+    if (!pk_file_same(&now, pk_safetensors_identity(file))) {
+        err = pk_fail(PK_CORRUPT, "has changed since its header was read");
+        goto out;
+    }
+    parts[0] = pk_safetensors_digest(file);
+    if (!(err = sample_file(file, fd, parts + 1)))
+        *out = pk_digest_of(parts, sizeof parts);
+out:
+    pk_file_close(&fd);
+    return pk_pass(err, "%s", pk_safetensors_path(file));
+}
+
+static pk_err fingerprint_config(const char *dir, pk_digest *out)
+{
+    char *path = NULL, *text = NULL;
+    size_t bytes = 0;
+    pk_err err = path_in(&path, dir, "config.json");
+    if (!err && !(err = pk_file_read_all(&text, &bytes, path, CONFIG_BYTES_MAX)))
+        *out = pk_digest_of(text, bytes);
+    free(text);
+    free(path);
+    return err;
+}
+
+pk_err pk_checkpoint_fingerprint(const pk_checkpoint *checkpoint, pk_digest *out)
+{
+    pk_err err = PK_OK;
+    size_t count = checkpoint->file_count + 1;
+    pk_digest *parts = calloc(count, sizeof *parts);
+    if (!parts)
+        return pk_fail(PK_NOMEM, "no memory for a fingerprint");
+    err = fingerprint_config(checkpoint->dir, &parts[0]);
+    for (size_t f = 0; f < checkpoint->file_count && !err; f++)
+        err = fingerprint_file(checkpoint->files[f], &parts[1 + f]);
+    if (!err)
+        *out = pk_digest_of(parts, count * sizeof *parts);
+    free(parts);
+    return err;
+}

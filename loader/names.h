@@ -1,0 +1,90 @@
+/* names.h - the tensors of the architecture: what each is called in a checkpoint and what shape it must have
+ * (docs/model.md, section 2). No other file spells a tensor's name. */
+#ifndef PK_LOADER_NAMES_H
+#define PK_LOADER_NAMES_H
+
+#include "ipc/error.h"
+#include "loader/checkpoint.h"
+#include "loader/config.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where a weight exists. */
+typedef enum {
+    PK_WEIGHT_OF_MODEL,           /* once */
+    PK_WEIGHT_OF_LAYER,           /* once in every layer */
+    PK_WEIGHT_OF_LIGHTNING_LAYER, /* once in every lightning layer */
+    PK_WEIGHT_OF_SOFTMAX_LAYER,   /* once in every softmax layer */
+    PK_WEIGHT_OF_EXPERT,          /* once for every expert of every layer */
+    PK_WEIGHT_OF_SHARED_EXPERT,   /* once in every layer of a model with a shared expert */
+} pk_weight_scope;
+
+/* role, scope, name after its prefix, rows, columns (0 columns: a vector). Sizes: H hidden, A heads × head_dim,
+ * A3 3·A, G kv_heads × head_dim, V vocab, E experts, F inner, S the shared expert's inner size, ONE 1, NONE 0. */
+#define PK_WEIGHTS(X)                                                                                                  \
+    X(EMBED, MODEL, "model.embed_tokens.weight", V, H)                                                                 \
+    X(FINAL_NORM, MODEL, "model.norm.weight", H, NONE)                                                                 \
+    X(HEAD, MODEL, "lm_head.weight", V, H)                                                                             \
+    X(INPUT_NORM, LAYER, "input_layernorm.weight", H, NONE)                                                            \
+    X(POST_ATTENTION_NORM, LAYER, "post_attention_layernorm.weight", H, NONE)                                          \
+    X(QKV, LIGHTNING_LAYER, "self_attn.qkv_proj.weight", A3, H)                                                        \
+    X(OUTPUT_GATE, LIGHTNING_LAYER, "self_attn.output_gate.weight", A, H)                                              \
+    X(ATTENTION_NORM, LIGHTNING_LAYER, "self_attn.norm.weight", A, NONE)                                               \
+    X(OUT, LIGHTNING_LAYER, "self_attn.out_proj.weight", H, A)                                                         \
+    X(Q, SOFTMAX_LAYER, "self_attn.q_proj.weight", A, H)                                                               \
+    X(K, SOFTMAX_LAYER, "self_attn.k_proj.weight", G, H)                                                               \
+    X(V, SOFTMAX_LAYER, "self_attn.v_proj.weight", G, H)                                                               \
+    X(O, SOFTMAX_LAYER, "self_attn.o_proj.weight", H, A)                                                               \
+    X(ROUTER, LAYER, "block_sparse_moe.gate.weight", E, H)                                                             \
+    X(EXPERT_GATE, EXPERT, "w1.weight", F, H)                                                                          \
+    X(EXPERT_DOWN, EXPERT, "w2.weight", H, F)                                                                          \
+    X(EXPERT_UP, EXPERT, "w3.weight", F, H)                                                                            \
+    X(SHARED_GATE, SHARED_EXPERT, "shared_mlp.gate_proj.weight", S, H)                                                 \
+    X(SHARED_UP, SHARED_EXPERT, "shared_mlp.up_proj.weight", S, H)                                                     \
+    X(SHARED_DOWN, SHARED_EXPERT, "shared_mlp.down_proj.weight", H, S)                                                 \
+    X(SHARED_COEFFICIENT, SHARED_EXPERT, "coefficient.weight", ONE, H)
+
+typedef enum {
+#define X(role, scope, name, rows, columns) PK_WEIGHT_##role,
+    PK_WEIGHTS(X)
+#undef X
+        PK_WEIGHT_ROLES
+} pk_weight_role;
+
+/* One weight of a model. */
+typedef struct {
+    pk_weight_role role;
+    size_t layer;  /* 0 where the scope is the model */
+    size_t expert; /* 0 where the scope is no expert */
+} pk_weight;
+
+typedef struct {
+    char name[PK_TENSOR_NAME_MAX + 1];
+    unsigned rank;     /* 1 or 2 */
+    uint64_t shape[2]; /* [out, in], or [size, 0]; a shared expert's inner size is 0: only the tensors know it */
+} pk_weight_spec;
+
+pk_weight_scope pk_weight_scope_of(pk_weight_role role);
+
+/* Whether a model of this config has such a weight (with tied embeddings there is no HEAD). */
+bool pk_weight_exists(const pk_model_config *config, pk_weight weight);
+
+/* Name and expected shape. The weight must exist. */
+pk_weight_spec pk_weight_describe(const pk_model_config *config, pk_weight weight);
+
+/* The checkpoint's tensor for this weight, checked. HEAD of a tied model is the embedding. A shared expert's inner size
+ * S is what the layer's gate_proj says, and its other tensors must agree. PK_CORRUPT as pk_checkpoint_require; the
+ * entry is a view that lives as long as the checkpoint. */
+pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_weight weight,
+                      const pk_tensor_entry **out);
+
+/* All weights of a model in the order of published files: embedding, layer by layer, final norm, head. Begin with a
+ * zeroed walk; false at the end. */
+typedef struct {
+    size_t stage, layer, role, expert; /* the walk's own */
+} pk_weight_walk;
+bool pk_weight_next(const pk_model_config *config, pk_weight_walk *walk, pk_weight *out);
+
+#endif
