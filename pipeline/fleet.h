@@ -1,0 +1,73 @@
+/* fleet.h - the processes of a running pipeline, and the coordinator's links to them.
+ *
+ * Opening starts every stage, assigns each its part, and returns when all are ready. After that the caller alternates
+ * between pk_fleet_poll, which sleeps until something happens and looks after the processes (control messages, logs,
+ * deaths, silences, signals), and sending and receiving batches. The first stage that dies ends the run: poll answers
+ * PK_PEER with a trail that names it. Closing kills what still runs and removes every socket.
+ *
+ *          TOKENIZE ──► tokenize ──► TOKENIZE          a port is a pair of links: batches are sent into it and
+ *          MODEL ──► layers ──► layers ──► head ──► MODEL     their answers received from it
+ *          DETOKENIZE ──► detokenize ──► DETOKENIZE
+ */
+#ifndef PK_PIPELINE_FLEET_H
+#define PK_PIPELINE_FLEET_H
+
+#include "ipc/control.h"
+#include "ipc/wire.h"
+#include "loader/config.h"
+#include "pipeline/file.h"
+#include "pipeline/timeline.h"
+
+typedef struct pk_fleet pk_fleet;
+
+typedef enum { PK_PORT_TOKENIZE, PK_PORT_MODEL, PK_PORT_DETOKENIZE, PK_PORT_KINDS } pk_fleet_port;
+
+typedef struct {
+    const pk_pipeline *pipeline;  /* resolved; view, for the fleet's life */
+    const pk_model_config *model; /* view, for the fleet's life; NULL when only tokenize runs */
+    unsigned kinds;               /* bit 1 << pk_stage_kind: which of the pipeline's stages to start; 0: all */
+    bool internals;               /* `layers` stages send their internals: pk_fleet_recv_trace */
+    const char *log_dir;          /* a file for each stage; NULL: none */
+    pk_timeline *timeline;        /* a slice for each batch of each stage; NULL: none */
+    /* Called while weights are read, with the sums over all stages; may be NULL. */
+    void (*loading)(void *context, uint64_t bytes_done, uint64_t bytes_total);
+    void *loading_context;
+    int *interrupted_by; /* set to the signal with PK_CLOSED; may be NULL */
+} pk_fleet_options;
+
+/* What one stage process is and did, for tables and the summary. */
+typedef struct {
+    const pk_stage_spec *spec; /* view */
+    pid_t pid;
+    pk_control ready; /* bytes, tensors, load_ns, device_name, vocabulary, end_token */
+    pk_stage_counters counters;
+} pk_fleet_stage;
+
+/* PK_PEER: a stage died or misbehaved; PK_CORRUPT, PK_NOMEM: it could not load its part of the model, in its own words;
+ * PK_IO; PK_CLOSED: interrupted while starting. */
+pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options);
+
+/* Waits at most timeout_ms for anything, and attends to it. */
+pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms);
+
+/* Numbers the batch (head->number, epoch) and sends it. Takes the payload, even on failure. */
+pk_err pk_fleet_send(pk_fleet *fleet, pk_fleet_port port, pk_batch *head, pk_buffer *payload);
+
+/* PK_AGAIN: nothing there. Views and ownership as pk_link_recv. */
+pk_err pk_fleet_recv(pk_fleet *fleet, pk_fleet_port port, pk_batch *head, pk_buffer **payload);
+pk_err pk_fleet_recv_trace(pk_fleet *fleet, pk_batch *head, pk_buffer **payload);
+
+/* SIGINT and SIGTERM that came since the start, and the last of them. */
+unsigned pk_fleet_interrupts(const pk_fleet *fleet, int *last_signal);
+
+size_t pk_fleet_count(const pk_fleet *fleet);
+pk_fleet_stage pk_fleet_at(const pk_fleet *fleet, size_t index);
+
+/* Orderly end: every stage is drained, says bye and exits 0. PK_PEER names one that did otherwise, or not within 10 s.
+ */
+pk_err pk_fleet_drain(pk_fleet *fleet);
+
+/* Ends whatever still runs. Accepts NULL. */
+void pk_fleet_close(pk_fleet **fleet);
+
+#endif

@@ -1,0 +1,36 @@
+/* result_line.h - the lines of results.jsonl and errors.jsonl, as in the output files of the OpenAI batch API.
+ *
+ * Pure functions: no clock, no chance, nothing of the machine; keys in a fixed order. So the same answer is the same
+ * line, byte for byte. */
+#ifndef PK_PIPELINE_RESULT_LINE_H
+#define PK_PIPELINE_RESULT_LINE_H
+
+#include "pipeline/json_text.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* All text is UTF-8, a view that is valid during the call it is given to. */
+typedef struct {
+    const char *custom_id; /* path#question */
+    const char *content;   /* the answer, content_bytes of it */
+    size_t content_bytes;
+    const char *finish_reason; /* "stop", "length" */
+    uint64_t prompt_tokens, completion_tokens;
+    uint64_t cached_tokens; /* of the prompt, shared with other requests by design; never what happened to be cached */
+} pk_result;
+
+/* What a request is called outside: "batch_req_" and 16 hexadecimal digits (of xxh3 of the custom_id and of the run's
+ * identity). */
+enum { PK_RESULT_ID_BYTES = 27 };
+
+void pk_result_id(char out[PK_RESULT_ID_BYTES], const char *custom_id, const char *identity);
+
+/* Appends {"id", "custom_id", "response", "error": null} and a line end. */
+void pk_result_line(pk_json_text *out, const char *id, const char *model, const pk_result *result);
+
+/* Appends {"id", "custom_id", "response": null, "error": {"code", "message"}} and a line end. */
+void pk_result_error_line(pk_json_text *out, const char *id, const char *custom_id, const char *code,
+                          const char *message);
+
+#endif
