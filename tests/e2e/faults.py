@@ -1,0 +1,282 @@
+#!/usr/bin/python3
+"""What `penstock run` does when its processes are killed, stopped, missing, or interrupted.
+
+After each fault: the exit status and the message name what happened, no process and no socket of the run is left, and
+the same command goes on to the very bytes of a run that nothing disturbed. Each method of Faults is a fact; --only WORD
+runs those whose names hold WORD.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Callable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from e2e.command import CommandError, build_folder  # noqa: E402
+from e2e.runs import (  # noqa: E402
+    Running, Workplace, answer_differences, answers, children, facts_of, lines, record_all, wait_until,
+)  # fmt: skip
+from reference.tally import Tally  # noqa: E402
+
+SHAPE = ("--layers", 4, "--softmax-every", 4, "--hidden", 64, "--heads", 4, "--head-dim", 16, "--kv-heads", 2,
+         "--rotary-dim", 8, "--inner", 64, "--experts", 4, "--positions", 65536)  # fmt: skip
+DOCUMENTS = 8
+# Two at a time, so that half way some requests have ended, some generate and some wait.
+WORK = ("--set", "generation.max_tokens=250", "--set", "limits.sequences=2")
+ENDLESS = ("--set", "generation.max_tokens=30000", "--set", "limits.sequences=2")
+SILENT_S = 10  # as pipeline/fleet.c has it
+GRACE_S = 2  # an end "at once": a process to kill or two, on a busy machine
+STAGES = {
+    "tokenize": "tokenize", "layers-0-1": "layers 0-1", "layers-2-3": "layers 2-3", "head": "head",
+    "detokenize": "detokenize",
+}  # fmt: skip
+
+
+class Faults:
+    def __init__(self, build: Path) -> None:
+        self._place = Workplace(build, SHAPE, endless=True)
+        self._place.write_documents(DOCUMENTS, 1200)
+        undisturbed = self._run("undisturbed").expect(0)
+        if undisturbed:
+            raise CommandError("\n".join(undisturbed))
+        self._answers = answers(self._place.folder / "undisturbed")
+
+    def _start(self, out: str, options: tuple = WORK, **more) -> Running:
+        return self._place.start(["docs"], out, *options, **more)
+
+    def _run(self, out: str, **more):
+        return self._start(out, **more).end()
+
+    def _after(self, running: Running) -> list[str]:
+        """Nothing of the run is left."""
+        return running.left() + self._place.left()
+
+    def _resumes(self, out: str) -> list[str]:
+        """What has been written is good, and the same command brings the rest."""
+        done = lines(self._place.folder / out / "results.jsonl")
+        found = [f"not a line of the undisturbed run: {line[:90]!r}" for line in done if line not in self._answers["results.jsonl"]]
+        found += self._run(out).expect(0, f"{DOCUMENTS} of {DOCUMENTS} requests done")
+        kept = lines(self._place.folder / out / "results.jsonl")[: len(done)]
+        found += [] if kept == done else ["results of before were written again"]
+        return found + answer_differences(self._place.folder / out, self._answers) + self._place.left()
+
+    def _stage_is_killed(self, name: str) -> list[str]:
+        out = f"killed-{name}"
+        running = self._start(out)
+        running.await_results(1)
+        pid = running.stage(name)
+        os.kill(pid, signal.SIGKILL)
+        ended = running.end(within_s=10)
+        words = f"stage {name} ({STAGES[name]}, pid {pid}) died: signal 9 (Killed)"
+        found = ended.expect(5, f"penstock: {words}", words + "; its last log lines:")
+        return found + self._after(running) + self._resumes(out)
+
+    def a_killed_tokenize_is_named_and_the_rest_resumes(self) -> list[str]:
+        return self._stage_is_killed("tokenize")
+
+    def killed_first_layers_are_named_and_the_rest_resumes(self) -> list[str]:
+        return self._stage_is_killed("layers-0-1")
+
+    def killed_last_layers_are_named_and_the_rest_resumes(self) -> list[str]:
+        return self._stage_is_killed("layers-2-3")
+
+    def a_killed_head_is_named_and_the_rest_resumes(self) -> list[str]:
+        return self._stage_is_killed("head")
+
+    def a_killed_detokenize_is_named_and_the_rest_resumes(self) -> list[str]:
+        return self._stage_is_killed("detokenize")
+
+    def all_stages_killed_at_once_is_one_failure(self) -> list[str]:
+        running = self._start("massacre")
+        running.await_results(2)
+        for pid in running.stages().values():
+            with contextlib.suppress(ProcessLookupError):  # the coordinator kills the others as soon as it sees one dead
+                os.kill(pid, signal.SIGKILL)
+        found = running.end(within_s=10).expect(5, "signal 9 (Killed)")
+        return found + self._after(running) + self._resumes("massacre")
+
+    def a_stage_killed_while_it_starts_is_named(self) -> list[str]:
+        running = self._start("infant")
+        wait_until(lambda: bool(children(running.process.pid)), "a first child")
+        running.seen.update(pids := children(running.process.pid))
+        os.kill(pids[0], signal.SIGKILL)
+        found = running.end(within_s=10).expect(5, "stage tokenize (tokenize, pid", "signal 9 (Killed)")
+        return found + self._after(running) + self._resumes("infant")
+
+    def _libexec(self, name: str, change: Callable[[Path], None]) -> Path:
+        folder = Path(shutil.copytree(self._place.build / "libexec/penstock", self._place.folder / name))
+        change(folder / "penstock-head")
+        return folder
+
+    def _program_fails(self, name: str, change: Callable[[Path], None], code: int, *words: str) -> list[str]:
+        running = self._start(f"{name}-out", libexec=self._libexec(name, change))
+        running.seen.update(children(running.process.pid))
+        found = running.end(within_s=20).expect(code, *words)
+        running.seen.add(running.process.pid)  # it may have ended before any stage was seen
+        return found + self._after(running) + self._resumes(f"{name}-out")
+
+    def a_missing_stage_program_is_named(self) -> list[str]:
+        words = (f"start {self._place.folder}/missing/penstock-head: No such file", "stage head")
+        return self._program_fails("missing", Path.unlink, 5, *words)
+
+    def a_stage_program_that_is_not_executable_is_named(self) -> list[str]:
+        words = (f"start {self._place.folder}/locked/penstock-head: Permission denied", "stage head")
+        return self._program_fails("locked", lambda path: path.chmod(0o644), 5, *words)
+
+    def a_stage_that_fails_shows_its_last_log_lines(self) -> list[str]:
+        def break_it(path: Path) -> None:
+            path.write_text("#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8 9; do echo error number $i >&2; done\nexit 7\n")
+
+        words = ("died: exit status 7; its last log lines:\n    error number 2\n", "    error number 9\n")
+        return self._program_fails("broken", break_it, 5, "stage head (head, pid", *words)
+
+    def a_stage_of_another_version_is_refused(self) -> list[str]:
+        def replace(path: Path) -> None:
+            shutil.copy(path.with_name("penstock-tokenize"), path)
+
+        return self._program_fails("swapped", replace, 5, "stage head (head, pid", "were expected")
+
+    def _drains(self, number: int) -> list[str]:
+        out = f"drained-{number}"
+        running = self._start(out)
+        running.await_results(2)
+        begun = len(lines(running.out / "results.jsonl"))
+        running.signal(number)
+        found = running.end().expect(75, "drained before the end; the same command goes on")
+        done = len(lines(running.out / "results.jsonl"))
+        found += [] if begun < done < DOCUMENTS else [f"{done} results, expected what was generating beside the first {begun}"]
+        return found + self._after(running) + self._resumes(out)
+
+    def one_interrupt_finishes_what_is_generating(self) -> list[str]:
+        return self._drains(signal.SIGINT)
+
+    def one_sigterm_finishes_what_is_generating(self) -> list[str]:
+        return self._drains(signal.SIGTERM)
+
+    def _stops(self, number: int, code: int) -> list[str]:
+        running = self._start(f"stopped-{number}", ENDLESS)
+        wait_until(lambda: len(running.stages()) == len(STAGES), "all stages stand")
+        time.sleep(0.5)
+        running.signal(number)
+        time.sleep(0.5)
+        found = [] if running.process.poll() is None else ["ended at the first signal"]
+        running.signal(number)
+        begin = time.monotonic()
+        found += running.end(within_s=10).expect(code, "interrupted twice")
+        took = time.monotonic() - begin
+        return found + ([] if took < GRACE_S else [f"the end took {took:.1f} s"]) + self._after(running)
+
+    def two_interrupts_stop_at_once(self) -> list[str]:
+        return self._stops(signal.SIGINT, 130)
+
+    def two_sigterms_stop_at_once(self) -> list[str]:
+        return self._stops(signal.SIGTERM, 143)
+
+    def an_interrupt_while_loading_stops_at_once(self) -> list[str]:
+        """A stage that never says hello keeps the run loading."""
+
+        def hang(path: Path) -> None:
+            path.write_text("#!/bin/sh\nexec sleep 60\n")
+
+        running = self._start("loading", libexec=self._libexec("hanging", hang))
+        wait_until(lambda: len(children(running.process.pid)) == len(STAGES), "all stages are started")
+        running.seen.update(children(running.process.pid))
+        running.signal(signal.SIGINT)
+        found = running.end(within_s=10).expect(130, "interrupted while the stages were loading")
+        return found + self._after(running) + self._resumes("loading")
+
+    def a_killed_coordinator_takes_its_stages_along(self) -> list[str]:
+        running = self._start("orphans")
+        running.await_results(2)
+        running.signal(signal.SIGKILL)
+        found = running.end().expect(-signal.SIGKILL) + running.left()
+        return found + self._resumes("orphans")  # which also removes the dead run's sockets
+
+    def a_coordinator_killed_while_loading_leaves_no_stage(self) -> list[str]:
+        running = self._start("early")
+        wait_until(lambda: len(children(running.process.pid)) >= 2, "some stages are started")
+        running.seen.update(children(running.process.pid))
+        running.signal(signal.SIGKILL)
+        return running.end().expect(-signal.SIGKILL) + running.left() + self._resumes("early")
+
+    def killed_again_and_again_it_still_ends(self) -> list[str]:
+        for _ in range(3):
+            running = self._start("again")
+            running.stage("detokenize")
+            running.await_results(len(lines(running.out / "results.jsonl")) + 1)
+            running.signal(signal.SIGKILL)
+            found = running.end().expect(-signal.SIGKILL) + running.left()
+            if found:
+                return found
+        return self._resumes("again")
+
+    def sockets_of_a_running_coordinator_stay(self) -> list[str]:
+        """Another run's start removes what the dead left, not what the living use."""
+        living = self._start("living", ENDLESS)
+        living.stage("head")
+        (mine,) = self._place.socket_folders()
+        found = self._run("beside").expect(0)
+        found += [] if self._place.socket_folders() == [mine] else [f"{mine} is gone"]
+        found += [] if living.process.poll() is None else ["the living run ended"]
+        living.kill()
+        return found + self._run("beside").expect(0) + self._run("after").expect(0) + self._place.left()
+
+    def a_pause_of_each_stage_is_no_alarm(self) -> list[str]:
+        running = self._start("paused")
+        running.await_results(1)
+        for name in STAGES:
+            pid = running.stages().get(name)
+            if pid is None:
+                break
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.5 if name != "layers-2-3" else 2)
+            os.kill(pid, signal.SIGCONT)
+        else:
+            found = running.end().expect(0)
+            return found + answer_differences(running.out, self._answers) + self._after(running)
+        return running.end().expect(0) + ["the run ended before all stages were paused"]
+
+    def a_coordinator_that_slept_raises_no_alarm(self) -> list[str]:
+        running = self._start("slept")
+        running.await_results(1)
+        running.signal(signal.SIGSTOP)
+        time.sleep(SILENT_S + 2)
+        running.signal(signal.SIGCONT)
+        return running.end().expect(0) + answer_differences(running.out, self._answers) + self._after(running)
+
+    def a_stage_stopped_for_ever_is_silent(self) -> list[str]:
+        running = self._start("silent", ENDLESS)
+        pid = running.stage("layers-2-3")
+        time.sleep(0.5)
+        os.kill(pid, signal.SIGSTOP)
+        begin = time.monotonic()
+        ended = running.end(within_s=SILENT_S + 10)
+        took = time.monotonic() - begin
+        found = ended.expect(5, f"stage layers-2-3 (layers 2-3, pid {pid}) is silent: no beat for 10 s")
+        found += [] if SILENT_S - 2 < took < SILENT_S + 3 else [f"found after {took:.1f} s"]
+        return found + self._after(running)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Faults of penstock run, by real signals.")
+    parser.add_argument("--build", type=Path, help="build folder (default: PENSTOCK_BUILD, else build/release)")
+    parser.add_argument("--only", metavar="WORD", help="only facts whose name holds this")
+    options = parser.parse_args()
+    tally = Tally()
+    try:
+        faults = Faults(build_folder(options.build))
+    except CommandError as error:
+        tally.record("an_undisturbed_run_ends_well", [str(error)])
+        return tally.finish()
+    record_all(tally, list(facts_of(faults)), options.only)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
