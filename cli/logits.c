@@ -69,12 +69,7 @@ static const pk_option options[] = {
      .group = "Output",
      .help = "the arg-max continuation of N tokens as well",
      PK_OPTION_INTO(struct values, greedy)},
-    {.name = "trace",
-     .type = PK_OPTION_TEXT,
-     .argument = "FILE",
-     .group = "Output",
-     .help = "a timeline for Perfetto: a row for each process, a slice for each batch",
-     PK_OPTION_INTO(struct values, trace)},
+    PK_TRACE_OPTION(struct values, trace),
     {0},
 };
 

@@ -43,12 +43,7 @@ static const pk_option options[] = {
      .group = "Output",
      .help = "folder for the journal and the stages' logs (default: DIR/.penstock)",
      PK_OPTION_INTO(struct values, run_dir)},
-    {.name = "trace",
-     .type = PK_OPTION_TEXT,
-     .argument = "FILE",
-     .group = "Output",
-     .help = "a timeline for Perfetto: a row for each process, a slice for each batch",
-     PK_OPTION_INTO(struct values, trace)},
+    PK_TRACE_OPTION(struct values, trace),
     {0},
 };
 

@@ -42,6 +42,14 @@ typedef struct {
 
 pk_purpose pk_purpose_of(const char *word);
 
+/* --trace, the same for all that run a pipeline. */
+#define PK_TRACE_OPTION(owner, member)                                                                                 \
+    {                                                                                                                  \
+        .name = "trace", .type = PK_OPTION_TEXT, .argument = "FILE", .group = "Output",                                \
+        .help = "a timeline for Perfetto: a row for each process, a slice for each batch",                             \
+        PK_OPTION_INTO(owner, member)                                                                                  \
+    }
+
 /* Reads `file` (NULL: none, a pipeline for this machine is made), applies -m and --set, reads the model's config and
  * resolves. On failure says why on stderr and returns the exit code. The caller owns what is in *pipeline in both cases
  * (pk_pipeline_fini; it is initialised here). */

@@ -1,8 +1,8 @@
 /* link.h - one end of a data link between two processes: batches, first in first out, in one direction.
  *
- * The receiver binds, the one sender connects. The coordinator's window bounds what is in flight, so a send never waits
- * for long; if it would wait past the deadline the peer is gone and the answer is PK_PEER. One thread per link.
- * Payloads are not copied. A batch that does not read is a fault of the peer's (PK_CORRUPT), the link stays usable. */
+ * The receiver binds, the one sender connects. The coordinator's window bounds what is in flight on the links of the
+ * model side, and it has one text at a time at the tokenize stage, so a send never waits for long; if it would wait past
+ * the deadline the peer is gone and the answer is PK_PEER. One thread per link. Payloads are not copied. A batch that does not read is a fault of the peer's (PK_CORRUPT), the link stays usable. */
 #ifndef PK_IPC_LINK_H
 #define PK_IPC_LINK_H
 

@@ -195,44 +195,6 @@ static pk_err take_logits(pk_engine *engine, const pk_batch *head, const pk_buff
     return err;
 }
 
-static pk_err take_texts(pk_engine *engine, pk_fleet_port port);
-
-/* Each outcome may send a text to the detokenize stage: its answers are taken in between, so that neither side's queue
- * fills up while both are sending. */
-static pk_err tell_outcomes(pk_engine *engine)
-{
-    const pk_engine_handlers *h = &engine->options.handlers;
-    pk_outcome outcome;
-    pk_err err = PK_OK;
-    while (!err && pk_scheduler_outcome(engine->scheduler, &outcome)) {
-        err = h->finished(h->context, &outcome);
-        if (!err)
-            err = take_texts(engine, PK_PORT_DETOKENIZE);
-    }
-    return err;
-}
-
-static pk_err take_answers(pk_engine *engine)
-{
-    pk_batch head;
-    pk_buffer *payload = NULL;
-    pk_err err;
-    while (!(err = pk_fleet_recv(engine->options.fleet, PK_PORT_MODEL, &head, &payload))) {
-        if (head.kind == PK_KIND_LOGITS)
-            err = take_logits(engine, &head, payload);
-        else
-            err = pk_scheduler_answer(engine->scheduler, &head, payload->data);
-        pk_buffer_close(&payload);
-        if (!err)
-            err = tell_outcomes(engine);
-        if (!err)
-            err = fill_window(engine); /* before more is read: the stages are never kept waiting */
-        if (err)
-            return pk_pass(err, "answers of the head");
-    }
-    return err == PK_AGAIN ? PK_OK : err;
-}
-
 static gathered **find_text(pk_engine *engine, pk_fleet_port port, uint32_t id)
 {
     gathered **at = &engine->texts[port];
@@ -302,6 +264,42 @@ static pk_err take_texts(pk_engine *engine, pk_fleet_port port)
         pk_buffer_close(&payload);
         if (err)
             return err;
+    }
+    return err == PK_AGAIN ? PK_OK : err;
+}
+
+/* Each outcome may send a text to the detokenize stage: its answers are taken in between, so that neither side's queue
+ * fills up while both are sending. */
+static pk_err tell_outcomes(pk_engine *engine)
+{
+    const pk_engine_handlers *h = &engine->options.handlers;
+    pk_outcome outcome;
+    pk_err err = PK_OK;
+    while (!err && pk_scheduler_outcome(engine->scheduler, &outcome)) {
+        err = h->finished(h->context, &outcome);
+        if (!err)
+            err = take_texts(engine, PK_PORT_DETOKENIZE);
+    }
+    return err;
+}
+
+static pk_err take_answers(pk_engine *engine)
+{
+    pk_batch head;
+    pk_buffer *payload = NULL;
+    pk_err err;
+    while (!(err = pk_fleet_recv(engine->options.fleet, PK_PORT_MODEL, &head, &payload))) {
+        if (head.kind == PK_KIND_LOGITS)
+            err = take_logits(engine, &head, payload);
+        else
+            err = pk_scheduler_answer(engine->scheduler, &head, payload->data);
+        pk_buffer_close(&payload);
+        if (!err)
+            err = tell_outcomes(engine);
+        if (!err)
+            err = fill_window(engine); /* before more is read: the stages are never kept waiting */
+        if (err)
+            return pk_pass(err, "answers of the head");
     }
     return err == PK_AGAIN ? PK_OK : err;
 }
