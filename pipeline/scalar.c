@@ -1,11 +1,11 @@
 #include "pipeline/scalar.h"
 
+#include "ipc/nearest.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { NEAREST_LETTERS = 48 };
 
 __extension__ typedef unsigned __int128 wide;
 
@@ -111,44 +111,14 @@ bool pk_scalar_bytes(const char *word, uint64_t *out)
     return true;
 }
 
-static size_t smallest(size_t a, size_t b, size_t c)
-{
-    size_t ab = a < b ? a : b;
-    return ab < c ? ab : c;
-}
-
-/* Letters inserted, dropped, changed, or swapped with their neighbour between two short words. */
-static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-    size_t rows[3][NEAREST_LETTERS + 1], *before = rows[0], *above = rows[1], *row = rows[2];
-    for (size_t j = 0; j <= b_length; ++j)
-        above[j] = before[j] = j;
-    for (size_t i = 1; i <= a_length; ++i) {
-        row[0] = i;
-        for (size_t j = 1; j <= b_length; ++j) {
-            row[j] = smallest(above[j] + 1, row[j - 1] + 1, above[j - 1] + (a[i - 1] != b[j - 1]));
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && before[j - 2] + 1 < row[j])
-                row[j] = before[j - 2] + 1;
-        }
-        size_t *spare = before;
-        before = above;
-        above = row;
-        row = spare;
-    }
-    return above[b_length];
-}
-
 const char *pk_scalar_nearest(const char *word, const char *const *words)
 {
     size_t length = strlen(word), best = length / 3 ? length / 3 : 1;
     const char *nearest = NULL;
-    if (length > NEAREST_LETTERS || length < 2)
+    if (length < 2)
         return NULL;
     for (; *words; ++words) {
-        size_t other = strlen(*words);
-        if (other > NEAREST_LETTERS)
-            continue;
-        size_t distance = edit_distance(word, length, *words, other);
+        size_t distance = pk_edit_distance(word, *words);
         if (distance < best || (distance == best && !nearest)) {
             best = distance;
             nearest = *words;
