@@ -12,14 +12,12 @@ enum {
     CONFIG_VALUES_MAX = 1 << 16,
 };
 
-static const char *const model_types[] = {"minimax_m1", "MiniMaxM1", "minimax_text_01"};
+static const char *const model_types[] = {"minimax_m1", "MiniMaxM1", "minimax_text_01", "minimax"};
+#define MODEL_TYPES "\"minimax_m1\", \"minimax_text_01\" or \"minimax\""
 
-/* What the dialect of transformers' own tree calls things (model_type `minimax`). A file that uses one of these names
- * means something by it that we would miss. */
-static const char *const in_tree_fields[] = {
-    "layer_types",           "linear_attn_alpha_factor", "linear_attn_beta_factor", "full_attn_alpha_factor",
-    "full_attn_beta_factor", "mlp_alpha_factor",         "mlp_beta_factor",         "rope_parameters",
-    "partial_rotary_factor",
+/* One field: what the published files call it, and what transformers' own tree does. */
+struct names {
+    const char *official, *in_tree;
 };
 
 /* Fields that change what a model computes and that must be absent or null. */
@@ -81,31 +79,41 @@ static pk_err read_flag(const pk_json *root, const char *field, bool missing, bo
     return PK_OK;
 }
 
+/* A number under either name; under both it must be the same. */
+static pk_err read_either(const pk_json *root, struct names names, double least, double most, double *out)
+{
+    double other;
+    const char *found = absent(root, names.official) ? names.in_tree : names.official;
+    pk_err err = read_real(root, found, 1.0, least, most, out);
+    if (err || found == names.in_tree || absent(root, names.in_tree))
+        return err;
+    if ((err = read_real(root, names.in_tree, 1.0, least, most, &other)))
+        return err;
+    return other == *out
+               ? PK_OK
+               : pk_fail(PK_CORRUPT, "%s is %.17g and %s is %.17g: two names of one thing, expected one of them",
+                         names.official, *out, names.in_tree, other);
+}
+
 static pk_err read_model_type(const pk_json *root, pk_model_config *config)
 {
     const char *type = absent(root, "model_type") ? NULL : pk_json_string(pk_json_member(root, "model_type"));
     if (!type)
-        return wrong(root, "model_type", "\"minimax_m1\" or \"minimax_text_01\"");
+        return wrong(root, "model_type", MODEL_TYPES);
     for (size_t i = 0; i < sizeof model_types / sizeof *model_types; i++)
         if (!strcmp(type, model_types[i])) {
             snprintf(config->model_type, sizeof config->model_type, "%s", type);
+            config->dialect = strcmp(type, "minimax") ? PK_DIALECT_OFFICIAL : PK_DIALECT_IN_TREE;
             return PK_OK;
         }
-    if (!strcmp(type, "minimax"))
-        return pk_fail(PK_INVALID, "model_type is \"minimax\", the dialect of transformers' own tree: not in this "
-                                   "version, expected \"minimax_m1\" or \"minimax_text_01\"");
     char shown[PK_JSON_SHOW];
-    return pk_fail(PK_INVALID, "model_type is %s, expected \"minimax_m1\" or \"minimax_text_01\"",
+    return pk_fail(PK_INVALID, "model_type is %s, expected " MODEL_TYPES,
                    pk_json_show(shown, pk_json_member(root, "model_type")));
 }
 
 static pk_err refuse_unsupported(const pk_json *root)
 {
     char shown[PK_JSON_SHOW];
-    for (size_t i = 0; i < sizeof in_tree_fields / sizeof *in_tree_fields; i++)
-        if (!absent_or_null(root, in_tree_fields[i]))
-            return pk_fail(PK_INVALID, "%s belongs to the dialect of transformers' own tree: not in this version",
-                           in_tree_fields[i]);
     for (size_t i = 0; i < sizeof unsupported_fields / sizeof *unsupported_fields; i++)
         if (!absent_or_null(root, unsupported_fields[i]))
             return pk_fail(PK_INVALID, "%s is %s, expected null: not in this version", unsupported_fields[i],
@@ -158,41 +166,157 @@ static pk_err read_heads(const pk_json *root, pk_model_config *config)
     return PK_OK;
 }
 
-static pk_err read_rope(const pk_json *root, pk_model_config *config)
+/* Newer files of transformers' own tree keep what concerns positions in an object of its own. */
+static pk_err check_rope_parameters(const pk_json *parameters)
 {
-    pk_err err;
-    if ((err = read_real(root, "rope_theta", 1e6, 1.0, 1e15, &config->rope_theta)))
-        return err;
-    config->rotary_dim = config->head_dim;
-    if (!absent_or_null(root, "rotary_dim") &&
-        (err = read_size(root, "rotary_dim", 0, 2, config->head_dim, &config->rotary_dim)))
-        return pk_pass(err, "head_dim is %zu", config->head_dim);
-    if (config->rotary_dim % 2)
-        return pk_fail(PK_CORRUPT, "rotary_dim is %zu%s, expected an even number", config->rotary_dim,
-                       absent_or_null(root, "rotary_dim") ? " (head_dim, the default)" : "");
+    static const char *const known[] = {"rope_theta", "partial_rotary_factor", "rope_type"};
+    void *at = NULL;
+    const char *name;
+    const pk_json *value;
+    char shown[PK_JSON_SHOW];
+    if (pk_json_kind_of(parameters) != PK_JSON_OBJECT)
+        return pk_fail(PK_CORRUPT, "is %s, expected an object", pk_json_show(shown, parameters));
+    while (pk_json_next(parameters, &at, &name, &value)) {
+        bool found = pk_json_kind_of(value) == PK_JSON_NULL;
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            found = found || !strcmp(name, known[i]);
+        if (!found)
+            return pk_fail(PK_INVALID, "%s is %s, expected null: not in this version", name,
+                           pk_json_show(shown, value));
+    }
+    return require_word(parameters, "rope_type", "default");
+}
+
+/* Takes what `root` says about the rotation over what was known; once a number is said, it must stay. */
+static pk_err read_rotation(const pk_json *root, double *theta, double *factor)
+{
+    static const char *const fields[] = {"rope_theta", "partial_rotary_factor"};
+    static const double least[] = {1.0, 1e-3}, most[] = {1e15, 1.0};
+    double *const known[] = {theta, factor};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        double value;
+        if (absent_or_null(root, fields[i]))
+            continue;
+        pk_err err = read_real(root, fields[i], 0, least[i], most[i], &value);
+        if (err)
+            return err;
+        if (*known[i] > 0 && *known[i] != value)
+            return pk_fail(PK_CORRUPT, "%s is %.17g here and %.17g outside, expected one value", fields[i], value,
+                           *known[i]);
+        *known[i] = value;
+    }
     return PK_OK;
 }
 
+/* rotary_dim, or the part of a head that a factor says, or the whole head. */
+static pk_err read_rotary_dim(const pk_json *root, double factor, pk_model_config *config)
+{
+    pk_err err;
+    double part = factor > 0 ? (double)config->head_dim * factor : (double)config->head_dim;
+    config->rotary_dim = (size_t)part;
+    if (!absent_or_null(root, "rotary_dim") &&
+        (err = read_size(root, "rotary_dim", 0, 2, config->head_dim, &config->rotary_dim)))
+        return pk_pass(err, "head_dim is %zu", config->head_dim);
+    if (factor > 0 && (double)config->rotary_dim != part)
+        return pk_fail(
+            PK_CORRUPT, "partial_rotary_factor is %.17g of head_dim %zu, expected a whole number of dimensions%s",
+            factor, config->head_dim, absent_or_null(root, "rotary_dim") ? "" : " and rotary_dim to be the same");
+    if (config->rotary_dim % 2)
+        return pk_fail(PK_CORRUPT, "rotary_dim is %zu%s, expected an even number", config->rotary_dim,
+                       factor > 0                           ? " (by partial_rotary_factor)"
+                       : absent_or_null(root, "rotary_dim") ? " (head_dim, the default)"
+                                                            : "");
+    return PK_OK;
+}
+
+static pk_err read_rope(const pk_json *root, pk_model_config *config)
+{
+    pk_err err;
+    double factor = 0;
+    const pk_json *parameters = pk_json_member(root, "rope_parameters");
+    if ((err = read_rotation(root, &config->rope_theta, &factor)))
+        return err;
+    if (!absent_or_null(root, "rope_parameters")) {
+        if (!(err = check_rope_parameters(parameters)))
+            err = read_rotation(parameters, &config->rope_theta, &factor);
+        if (err)
+            return pk_pass(err, "rope_parameters");
+    }
+    if (config->rope_theta == 0)
+        config->rope_theta = 1e6;
+    return read_rotary_dim(root, factor, config);
+}
+
+static pk_err read_kind_number(const pk_json *value, size_t layer, uint8_t *out)
+{
+    int64_t kind;
+    char shown[PK_JSON_SHOW];
+    if (!pk_json_integer(value, &kind) || kind < 0 || kind > 1)
+        return pk_fail(PK_CORRUPT, "attn_type_list[%zu] is %s, expected 0 (lightning) or 1 (softmax)", layer,
+                       pk_json_show(shown, value));
+    *out = (uint8_t)kind;
+    return PK_OK;
+}
+
+static pk_err read_kind_word(const pk_json *value, size_t layer, uint8_t *out)
+{
+    char shown[PK_JSON_SHOW];
+    const char *word = pk_json_string(value);
+    bool lightning = word && !strcmp(word, "linear_attention");
+    if (!lightning && (!word || strcmp(word, "full_attention")))
+        return pk_fail(PK_CORRUPT, "layer_types[%zu] is %s, expected \"linear_attention\" or \"full_attention\"", layer,
+                       pk_json_show(shown, value));
+    *out = lightning ? PK_LAYER_LIGHTNING : PK_LAYER_SOFTMAX;
+    return PK_OK;
+}
+
+/* One of the two lists of layer kinds. */
+static pk_err read_kinds(const pk_json *root, const char *field, const char *items, size_t layers,
+                         pk_err (*read_kind)(const pk_json *, size_t, uint8_t *), uint8_t *kinds)
+{
+    pk_err err = PK_OK;
+    char expected[128];
+    const pk_json *list = pk_json_member(root, field);
+    snprintf(expected, sizeof expected, "an array of num_hidden_layers (%zu) %s", layers, items);
+    if (!list || pk_json_kind_of(list) != PK_JSON_ARRAY)
+        return wrong(root, field, expected);
+    if (pk_json_count(list) != layers)
+        return pk_fail(PK_CORRUPT, "%s has %zu items, expected %s", field, pk_json_count(list), expected);
+    for (size_t layer = 0; layer < layers && !err; layer++)
+        err = read_kind(pk_json_item(list, layer), layer, &kinds[layer]);
+    return err;
+}
+
+static pk_err compare_kinds(const pk_model_config *config, const uint8_t *words)
+{
+    for (size_t layer = 0; layer < config->layers; layer++)
+        if (config->kind[layer] != words[layer])
+            return pk_fail(PK_CORRUPT,
+                           "attn_type_list[%zu] is %d and layer_types[%zu] is \"%s\": two names of one thing, "
+                           "expected one of them",
+                           layer, config->kind[layer], layer,
+                           words[layer] == PK_LAYER_SOFTMAX ? "full_attention" : "linear_attention");
+    return PK_OK;
+}
+
+/* transformers' own default for a missing layer_types is another order of layers: nobody means that. */
 static pk_err read_layers(const pk_json *root, pk_model_config *config)
 {
     pk_err err;
-    char expected[96], shown[PK_JSON_SHOW];
-    const pk_json *list = pk_json_member(root, "attn_type_list");
+    uint8_t words[PK_MODEL_LAYERS_MAX];
+    bool in_tree = !absent_or_null(root, "layer_types") ||
+                   (config->dialect == PK_DIALECT_IN_TREE && absent_or_null(root, "attn_type_list"));
     if ((err = read_size(root, "num_hidden_layers", 32, 1, PK_MODEL_LAYERS_MAX, &config->layers)))
         return err;
-    snprintf(expected, sizeof expected, "an array of num_hidden_layers (%zu) zeros and ones", config->layers);
-    if (!list || pk_json_kind_of(list) != PK_JSON_ARRAY)
-        return wrong(root, "attn_type_list", expected);
-    if (pk_json_count(list) != config->layers)
-        return pk_fail(PK_CORRUPT, "attn_type_list has %zu items, expected %s", pk_json_count(list), expected);
-    for (size_t layer = 0; layer < config->layers; layer++) {
-        int64_t kind;
-        if (!pk_json_integer(pk_json_item(list, layer), &kind) || kind < 0 || kind > 1)
-            return pk_fail(PK_CORRUPT, "attn_type_list[%zu] is %s, expected 0 (lightning) or 1 (softmax)", layer,
-                           pk_json_show(shown, pk_json_item(list, layer)));
-        config->kind[layer] = (uint8_t)kind;
+    if (in_tree && (err = read_kinds(root, "layer_types", "words", config->layers, read_kind_word, words)))
+        return err;
+    if (in_tree && absent_or_null(root, "attn_type_list")) {
+        memcpy(config->kind, words, config->layers);
+        return PK_OK;
     }
-    return PK_OK;
+    if ((err = read_kinds(root, "attn_type_list", "zeros and ones", config->layers, read_kind_number, config->kind)))
+        return err;
+    return in_tree ? compare_kinds(config, words) : PK_OK;
 }
 
 static pk_err read_mlp(const pk_json *root, pk_model_config *config)
@@ -212,23 +336,38 @@ static pk_err read_mlp(const pk_json *root, pk_model_config *config)
     return PK_OK;
 }
 
-static pk_err read_scale(const pk_json *root, const char *alpha, const char *beta, pk_residual_scale *out)
+static pk_err read_scale(const pk_json *root, struct names alpha, struct names beta, pk_residual_scale *out)
 {
-    pk_err err = read_real(root, alpha, 1.0, -1e6, 1e6, &out->alpha);
-    return err ? err : read_real(root, beta, 1.0, -1e6, 1e6, &out->beta);
+    pk_err err = read_either(root, alpha, -1e6, 1e6, &out->alpha);
+    return err ? err : read_either(root, beta, -1e6, 1e6, &out->beta);
+}
+
+static pk_err read_scales(const pk_json *root, pk_model_config *config)
+{
+    pk_err err = read_scale(root, (struct names){"layernorm_linear_attention_alpha", "linear_attn_alpha_factor"},
+                            (struct names){"layernorm_linear_attention_beta", "linear_attn_beta_factor"},
+                            &config->lightning_scale);
+    if (!err)
+        err = read_scale(root, (struct names){"layernorm_full_attention_alpha", "full_attn_alpha_factor"},
+                         (struct names){"layernorm_full_attention_beta", "full_attn_beta_factor"},
+                         &config->softmax_scale);
+    return err ? err
+               : read_scale(root, (struct names){"layernorm_mlp_alpha", "mlp_alpha_factor"},
+                            (struct names){"layernorm_mlp_beta", "mlp_beta_factor"}, &config->mlp_scale);
 }
 
 static pk_err read_residuals(const pk_json *root, pk_model_config *config)
 {
     pk_err err;
-    if ((err = read_flag(root, "postnorm", false, &config->postnorm)) ||
-        (err = read_real(root, "rms_norm_eps", 1e-5, 0.0, 1.0, &config->rms_norm_eps)) ||
-        (err = read_scale(root, "layernorm_linear_attention_alpha", "layernorm_linear_attention_beta",
-                          &config->lightning_scale)) ||
-        (err = read_scale(root, "layernorm_full_attention_alpha", "layernorm_full_attention_beta",
-                          &config->softmax_scale)))
+    bool in_tree = config->dialect == PK_DIALECT_IN_TREE;
+    if ((err = read_flag(root, "postnorm", in_tree, &config->postnorm)) ||
+        (err = read_real(root, "rms_norm_eps", 1e-5, 0.0, 1.0, &config->rms_norm_eps)))
         return err;
-    return read_scale(root, "layernorm_mlp_alpha", "layernorm_mlp_beta", &config->mlp_scale);
+    if (in_tree && !config->postnorm)
+        return pk_fail(PK_CORRUPT,
+                       "postnorm is false, but model_type \"minimax\" has no such field and always computes as "
+                       "if it were true");
+    return read_scales(root, config);
 }
 
 static pk_err add_eos(const pk_json *id, pk_model_config *config)
@@ -311,4 +450,30 @@ out:
     free(text);
     free(path);
     return err;
+}
+
+static bool is_power_of_two(size_t value)
+{
+    return !(value & (value - 1));
+}
+
+/* docs/model.md, section 9. */
+size_t pk_config_differences(const pk_model_config *config, const char *notes[PK_CONFIG_NOTES_MAX])
+{
+    const struct {
+        bool applies;
+        const char *note;
+    } all[] = {
+        {config->rotary_dim != config->head_dim, "rotates the whole head, not its first rotary_dim dimensions"},
+        {!is_power_of_two(config->heads),
+         "takes plain geometric slopes, as if the number of heads were a power of two"},
+        {config->shared_expert, "has no shared expert"},
+        {true, "has 1 - l/(L-1+1e-5) + 1e-5 as layer factor (below float32 noise)"},
+        {true, "keeps states, rotation and router in the type of the weights, not in float32"},
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].applies && config->dialect == PK_DIALECT_IN_TREE)
+            notes[count++] = all[i].note;
+    return count;
 }

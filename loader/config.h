@@ -2,8 +2,11 @@
  *
  * The file is untrusted: every value is checked for type and range before anything is sized by it, and a value that we
  * could not honour is refused rather than ignored. A pk_model_config owns no memory: copy it freely. Field names and
- * defaults follow docs/model.md, section 1. Accepted are the dialects `minimax_m1` (also spelled `MiniMaxM1`) and
- * `minimax_text_01`. */
+ * defaults follow docs/model.md, section 1.
+ *
+ * Two dialects are read: that of the published files (model_type `minimax_m1`, also spelled `MiniMaxM1`, and
+ * `minimax_text_01`), and that of transformers' own tree (`minimax`), which calls some fields by other names. Each
+ * field is taken under whichever name is there; both, with different values, are refused. */
 #ifndef PK_LOADER_CONFIG_H
 #define PK_LOADER_CONFIG_H
 
@@ -37,8 +40,14 @@ typedef struct {
     double alpha, beta;
 } pk_residual_scale;
 
+typedef enum {
+    PK_DIALECT_OFFICIAL = 0,
+    PK_DIALECT_IN_TREE, /* model_type "minimax" */
+} pk_dialect;
+
 typedef struct {
     char model_type[32]; /* as the file spells it */
+    pk_dialect dialect;
 
     size_t hidden;     /* H, width of the residual stream */
     size_t layers;     /* L */
@@ -72,7 +81,12 @@ typedef struct {
  * failure *out is all zero. */
 pk_err pk_config_read(pk_model_config *out, const char *dir);
 
-/* The same from memory; `path` is only for messages. `text` need not end in NUL. */
+/* Where transformers' own tree would compute something else than the official file, and so than we do, for this model:
+ * a sentence each, into notes[]; returns how many. None for the official dialect. Static text. */
+enum { PK_CONFIG_NOTES_MAX = 8 };
+size_t pk_config_differences(const pk_model_config *config, const char *notes[PK_CONFIG_NOTES_MAX]);
+
+/* pk_config_read from memory; `path` is only for messages. `text` need not end in NUL. */
 pk_err pk_config_parse(pk_model_config *out, const char *path, const char *text, size_t bytes);
 
 #endif

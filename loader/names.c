@@ -1,7 +1,10 @@
 #include "loader/names.h"
 
+#include "loader/weight_list.h"
+
 #include <assert.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Sizes of the model that shapes are made of. */
 enum size {
@@ -103,44 +106,143 @@ pk_weight_spec pk_weight_describe(const pk_model_config *config, pk_weight weigh
     return spec;
 }
 
-static pk_err find_described(const pk_checkpoint *checkpoint, const pk_weight_spec *spec, const pk_tensor_entry **out)
+pk_weight_place pk_weight_stored(const pk_model_config *config, pk_naming naming, pk_weight weight)
 {
-    return pk_checkpoint_require(checkpoint, spec->name, spec->rank, spec->shape, out);
+    pk_weight_spec spec = pk_weight_describe(config, weight);
+    pk_weight_place place = {.rank = spec.rank, .shape = {spec.shape[0], spec.shape[1]}};
+    memcpy(place.name, spec.name, sizeof place.name);
+    if (naming != PK_NAMES_IN_TREE)
+        return place;
+    if (weight.role == PK_WEIGHT_ROUTER)
+        snprintf(place.name, sizeof place.name, "model.layers.%zu.mlp.gate.weight", weight.layer);
+    if (weights[weight.role].scope != PK_WEIGHT_OF_EXPERT)
+        return place;
+    bool down = weight.role == PK_WEIGHT_EXPERT_DOWN;
+    uint64_t rows_each = down ? config->hidden : 2 * config->inner; /* w1's rows, then w3's */
+    snprintf(place.name, sizeof place.name, "model.layers.%zu.mlp.experts.%s", weight.layer,
+             down ? "down_proj" : "gate_up_proj");
+    place.rank = 3;
+    place.shape[0] = config->experts;
+    place.shape[1] = rows_each;
+    place.shape[2] = spec.shape[1];
+    place.fused = true;
+    place.rows = spec.shape[0];
+    place.first_row = weight.expert * rows_each + (weight.role == PK_WEIGHT_EXPERT_UP ? config->inner : 0);
+    return place;
+}
+
+pk_naming pk_naming_of_name(const char *name)
+{
+    if (strncmp(name, "model.layers.", strlen("model.layers.")))
+        return PK_NAMES_NEUTRAL;
+    if (strstr(name, ".block_sparse_moe."))
+        return PK_NAMES_OFFICIAL;
+    return strstr(name, ".mlp.") ? PK_NAMES_IN_TREE : PK_NAMES_NEUTRAL;
+}
+
+pk_err pk_naming_of(const pk_checkpoint *checkpoint, pk_naming *out)
+{
+    const char *first[] = {[PK_NAMES_OFFICIAL] = NULL, [PK_NAMES_IN_TREE] = NULL};
+    for (size_t i = 0; i < pk_checkpoint_count(checkpoint); i++) {
+        const char *name = pk_checkpoint_at(checkpoint, i)->name;
+        pk_naming naming = pk_naming_of_name(name);
+        if (naming && !first[naming])
+            first[naming] = name;
+    }
+    if (first[PK_NAMES_OFFICIAL] && first[PK_NAMES_IN_TREE])
+        return pk_fail(PK_CORRUPT,
+                       "%s: tensor %s has the name of published files and tensor %s that of transformers' own tree, "
+                       "expected all names of one kind",
+                       pk_checkpoint_dir(checkpoint), first[PK_NAMES_OFFICIAL], first[PK_NAMES_IN_TREE]);
+    *out = first[PK_NAMES_IN_TREE] ? PK_NAMES_IN_TREE : PK_NAMES_OFFICIAL;
+    return PK_OK;
+}
+
+bool pk_weight_is_constant(const char *name)
+{
+    static const char *const endings[] = {".self_attn.slope_rate", ".self_attn.query_decay", ".self_attn.key_decay",
+                                          ".self_attn.diagonal_decay"};
+    size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (length > strlen(endings[i]) && !strcmp(name + length - strlen(endings[i]), endings[i]))
+            return true;
+    return false;
+}
+
+/* Puts the likely slip behind the message that a tensor is missing. */
+static pk_err name_nearest(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
+                           const pk_weight_place *place, pk_err err)
+{
+    char message[PK_ERROR_TEXT_BYTES];
+    pk_weight_list list;
+    snprintf(message, sizeof message, "%s", pk_error_text());
+    if (pk_weight_list_init(&list, config, naming))
+        return pk_fail(err, "%s", message);
+    const char *nearest = pk_weight_list_nearest(&list, checkpoint, place->name);
+    err = pk_fail(err, "%s%s%s", message, nearest ? "; the nearest name there is " : "", nearest ? nearest : "");
+    pk_weight_list_fini(&list);
+    return err;
+}
+
+static pk_err require(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
+                      const pk_weight_place *place, const pk_tensor_entry **out)
+{
+    pk_err err = pk_checkpoint_require(checkpoint, place->name, place->rank, place->shape, out);
+    return err && !pk_checkpoint_find(checkpoint, place->name) ? name_nearest(checkpoint, config, naming, place, err)
+                                                               : err;
 }
 
 /* Official sizes this MLP by intermediate_size, others by shared_intermediate_size: the tensors decide. */
-static pk_err find_shared_inner(const pk_checkpoint *checkpoint, const pk_model_config *config, size_t layer,
-                                uint64_t *out)
+static pk_err find_shared_inner(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
+                                size_t layer, uint64_t *out)
 {
     const pk_tensor_entry *entry;
-    pk_weight_spec spec = pk_weight_describe(config, (pk_weight){.role = PK_WEIGHT_SHARED_GATE, .layer = layer});
-    pk_err err = find_described(checkpoint, &spec, &entry);
+    pk_weight_place place =
+        pk_weight_stored(config, naming, (pk_weight){.role = PK_WEIGHT_SHARED_GATE, .layer = layer});
+    pk_err err = require(checkpoint, config, naming, &place, &entry);
     if (err)
         return err;
     if (entry->shape[0] > PK_MODEL_INNER_MAX)
-        return pk_fail(PK_CORRUPT, "tensor %s has %ju rows, expected at most %d", spec.name, (uintmax_t)entry->shape[0],
-                       PK_MODEL_INNER_MAX);
+        return pk_fail(PK_CORRUPT, "tensor %s has %ju rows, expected at most %d", place.name,
+                       (uintmax_t)entry->shape[0], PK_MODEL_INNER_MAX);
     *out = entry->shape[0];
     return PK_OK;
 }
 
-pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_weight weight,
-                      const pk_tensor_entry **out)
+/* The rows of a fused tensor that are this weight, as a matrix of their own. */
+static pk_tensor_entry cut_out(const pk_tensor_entry *fused, const pk_weight_place *place)
+{
+    pk_tensor_entry part = *fused;
+    uint64_t row_bytes = pk_tensor_row_bytes(fused);
+    part.rank = 2;
+    part.shape[0] = place->rows;
+    part.shape[1] = place->shape[2];
+    part.offset += place->first_row * row_bytes;
+    part.bytes = place->rows * row_bytes;
+    return part;
+}
+
+pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
+                      pk_weight weight, pk_tensor_entry *out)
 {
     pk_err err;
     uint64_t shared_inner = 0;
+    const pk_tensor_entry *entry = NULL;
     if (weight.role == PK_WEIGHT_HEAD && config->tie_word_embeddings)
         weight.role = PK_WEIGHT_EMBED;
-    pk_weight_spec spec = pk_weight_describe(config, weight);
-    *out = NULL;
+    pk_weight_place place = pk_weight_stored(config, naming, weight);
+    *out = (pk_tensor_entry){0};
     if (weights[weight.role].scope == PK_WEIGHT_OF_SHARED_EXPERT) {
-        if ((err = find_shared_inner(checkpoint, config, weight.layer, &shared_inner)))
+        if ((err = find_shared_inner(checkpoint, config, naming, weight.layer, &shared_inner)))
             return err;
-        for (unsigned i = 0; i < spec.rank; i++)
-            if (spec.shape[i] == 0)
-                spec.shape[i] = shared_inner;
+        for (unsigned i = 0; i < place.rank; i++)
+            if (place.shape[i] == 0)
+                place.shape[i] = shared_inner;
     }
-    return find_described(checkpoint, &spec, out);
+    if ((err = require(checkpoint, config, naming, &place, &entry)))
+        return err;
+    *out = place.fused ? cut_out(entry, &place) : *entry;
+    return PK_OK;
 }
 
 /* Where the walk stands in a layer: the next role, and inside the experts' roles the next expert. */

@@ -1,5 +1,9 @@
 /* names.h - the tensors of the architecture: what each is called in a checkpoint and what shape it must have
- * (docs/model.md, section 2). No other file spells a tensor's name. */
+ * (docs/model.md, section 2). No other file spells a tensor's name.
+ *
+ * A *weight* is what the model needs: one matrix or vector. A checkpoint stores it under the published name, or as
+ * transformers' own tree does, where all experts of a layer lie in two tensors and a weight is some rows of one. A
+ * checkpoint keeps to one naming. */
 #ifndef PK_LOADER_NAMES_H
 #define PK_LOADER_NAMES_H
 
@@ -60,25 +64,58 @@ typedef struct {
     size_t expert; /* 0 where the scope is no expert */
 } pk_weight;
 
+enum { PK_WEIGHT_NAME_BYTES = 96 };
+
 typedef struct {
-    char name[PK_TENSOR_NAME_MAX + 1];
+    char name[PK_WEIGHT_NAME_BYTES];
     unsigned rank;     /* 1 or 2 */
     uint64_t shape[2]; /* [out, in], or [size, 0]; a shared expert's inner size is 0: only the tensors know it */
 } pk_weight_spec;
+
+/* How a checkpoint calls the tensors of the mixtures. */
+typedef enum {
+    PK_NAMES_NEUTRAL = 0, /* of a name: it is the same in both */
+    PK_NAMES_OFFICIAL,    /* block_sparse_moe.gate, block_sparse_moe.experts.{e}.w1 … */
+    PK_NAMES_IN_TREE,     /* mlp.gate, mlp.experts.gate_up_proj [E, 2F, H], mlp.experts.down_proj [E, H, F] */
+} pk_naming;
+
+/* Where a weight lies: rows [first_row, first_row + rows) (pk_tensor_rows) of the tensor `name`. */
+typedef struct {
+    char name[PK_WEIGHT_NAME_BYTES];
+    unsigned rank;     /* 1 to 3 */
+    uint64_t shape[3]; /* 0: any size */
+    bool fused;        /* with other weights, in one tensor */
+    uint64_t first_row, rows;
+} pk_weight_place;
 
 pk_weight_scope pk_weight_scope_of(pk_weight_role role);
 
 /* Whether a model of this config has such a weight (with tied embeddings there is no HEAD). */
 bool pk_weight_exists(const pk_model_config *config, pk_weight weight);
 
-/* Name and expected shape. The weight must exist. */
+/* Published name and expected shape. The weight must exist. */
 pk_weight_spec pk_weight_describe(const pk_model_config *config, pk_weight weight);
 
-/* The checkpoint's tensor for this weight, checked. HEAD of a tied model is the embedding. A shared expert's inner size
- * S is what the layer's gate_proj says, and its other tensors must agree. PK_CORRUPT as pk_checkpoint_require; the
- * entry is a view that lives as long as the checkpoint. */
-pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_weight weight,
-                      const pk_tensor_entry **out);
+/* Where a checkpoint of this naming stores it. */
+pk_weight_place pk_weight_stored(const pk_model_config *config, pk_naming naming, pk_weight weight);
+
+/* To which naming a tensor's name belongs. */
+pk_naming pk_naming_of_name(const char *name);
+
+/* The naming that a checkpoint keeps to. PK_CORRUPT: it has names of both; the text has one of each. */
+pk_err pk_naming_of(const pk_checkpoint *checkpoint, pk_naming *out);
+
+/* The checkpoint's tensor for this weight, checked, or that part of a fused tensor which it is: an entry like any
+ * other, whose name is the tensor's. HEAD of a tied model is the embedding. A shared expert's inner size S is what the
+ * layer's gate_proj says, and its other tensors must agree. PK_CORRUPT as pk_checkpoint_require; where the tensor is
+ * missing the text has the nearest name among those that the model has no use for. The entry's views live as long as
+ * the checkpoint. */
+pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
+                      pk_weight weight, pk_tensor_entry *out);
+
+/* Constants that transformers' own tree stores beside the weights and that follow from the config: decay tables and
+ * slopes. A checkpoint may have them, nobody reads them. */
+bool pk_weight_is_constant(const char *name);
 
 /* All weights of a model in the order of published files: embedding, layer by layer, final norm, head. Begin with a
  * zeroed walk; false at the end. */

@@ -10,7 +10,7 @@ typedef enum { FORM_MATRIX, FORM_VECTOR, FORM_TABLE } kept_as;
 /* Where one tensor goes. */
 typedef struct {
     pk_weights *weights;
-    const pk_tensor_entry *tensor; /* view into the checkpoint, until the load is done */
+    pk_tensor_entry tensor; /* its views are into the checkpoint, until the load is done */
     kept_as form;
     void *data;
     size_t bytes;
@@ -21,6 +21,7 @@ struct pk_weights {
     const pk_ops *ops;
     pk_model_config model;
     pk_checkpoint *checkpoint; /* closed after the load */
+    pk_naming naming;
     place *places;
     size_t count, capacity;
 };
@@ -35,6 +36,8 @@ pk_err pk_weights_open(pk_weights **out, pk_device *device, const char *model)
     weights->ops = pk_device_ops(device);
     if (!(err = pk_config_read(&weights->model, model)))
         err = pk_checkpoint_open(&weights->checkpoint, model);
+    if (!err)
+        err = pk_naming_of(weights->checkpoint, &weights->naming);
     if (err)
         pk_weights_close(&weights);
     *out = weights;
@@ -88,14 +91,14 @@ static size_t bytes_of(const pk_tensor_entry *tensor, kept_as form)
 /* The new place is valid until the next want. */
 static pk_err want(pk_weights *weights, pk_weight weight, kept_as form, const place **out)
 {
-    const pk_tensor_entry *tensor;
-    pk_err err = pk_weight_find(weights->checkpoint, &weights->model, weight, &tensor);
+    pk_tensor_entry tensor;
+    pk_err err = pk_weight_find(weights->checkpoint, &weights->model, weights->naming, weight, &tensor);
     if (err || (err = reserve_place(weights)))
         return err;
     place *it = &weights->places[weights->count];
-    *it = (place){.weights = weights, .tensor = tensor, .form = form, .bytes = bytes_of(tensor, form)};
+    *it = (place){.weights = weights, .tensor = tensor, .form = form, .bytes = bytes_of(&tensor, form)};
     if (!(it->data = weights->ops->alloc(weights->device, it->bytes)))
-        return pk_fail(PK_NOMEM, "%zu bytes for tensor %s", it->bytes, tensor->name);
+        return pk_fail(PK_NOMEM, "%zu bytes for tensor %s", it->bytes, tensor.name);
     weights->count++;
     *out = it;
     return PK_OK;
@@ -104,7 +107,7 @@ static pk_err want(pk_weights *weights, pk_weight weight, kept_as form, const pl
 static pk_matrix matrix_at(const place *it)
 {
     return (pk_matrix){
-        .dtype = it->tensor->dtype, .outputs = it->tensor->shape[0], .inputs = it->tensor->shape[1], .data = it->data};
+        .dtype = it->tensor.dtype, .outputs = it->tensor.shape[0], .inputs = it->tensor.shape[1], .data = it->data};
 }
 
 pk_err pk_weights_matrix(pk_weights *weights, pk_weight weight, pk_matrix *out)
@@ -131,7 +134,7 @@ pk_err pk_weights_table(pk_weights *weights, pk_weight weight, pk_table *out)
     pk_err err = want(weights, weight, FORM_TABLE, &it);
     if (!err)
         *out = (pk_table){
-            .dtype = it->tensor->dtype, .rows = it->tensor->shape[0], .width = it->tensor->shape[1], .data = it->data};
+            .dtype = it->tensor.dtype, .rows = it->tensor.shape[0], .width = it->tensor.shape[1], .data = it->data};
     return err;
 }
 
@@ -207,7 +210,7 @@ pk_err pk_weights_load(pk_weights *weights, pk_stage *stage)
         goto out;
     }
     for (size_t i = 0; i < weights->count; i++)
-        requests[i] = (pk_read_request){.tensor = weights->places[i].tensor, .user = &weights->places[i]};
+        requests[i] = (pk_read_request){.tensor = &weights->places[i].tensor, .user = &weights->places[i]};
     if ((err = pk_reader_read(reader, requests, weights->count, deliver)))
         goto out;
     tell_ready(&stage->ready, reader);

@@ -119,9 +119,11 @@ class Command:
         self.scratch = Path(self._folder.name)
 
     def logits(
-        self, model: Path, sequences: Sequence[np.ndarray], layout: Optional[Layout] = None, options: Options = Options()
-    ) -> Results:
-        """Runs one pipeline over all sequences. Without a layout the command makes its own."""
+        self, model: Path, sequences: Sequence[np.ndarray], layout: Optional[Layout] = None, options: Options = Options(),
+        shaped: Optional[Path] = None,
+    ) -> Results:  # fmt: skip
+        """Runs one pipeline over all sequences. Without a layout the command makes its own. `shaped`: a model of this
+        one's shape, where its own config.json is in a dialect that the reference does not read."""
         ids, out = self.scratch / "ids.json", self.scratch / "out.safetensors"
         ids.write_text(json.dumps([[int(token) for token in sequence] for sequence in sequences]))
         out.unlink(missing_ok=True)
@@ -133,7 +135,7 @@ class Command:
         run_to_end(arguments + options.arguments())
         if not out.exists():
             raise CommandError(f"exit status 0, but {out.name} was not written")
-        return _results(safetensors_io.read(out), minimax.read_config(model / "config.json"), sequences, options)
+        return _results(safetensors_io.read(out), minimax.read_config((shaped or model) / "config.json"), sequences, options)
 
 
 def run_to_end(arguments: list[str]) -> None:

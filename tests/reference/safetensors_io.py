@@ -57,7 +57,7 @@ def _read_header(path: Path, data: memoryview) -> tuple[dict, memoryview]:
     return header, data[8 + length :]
 
 
-def _read_tensor(path: Path, name: str, entry: dict, body: memoryview) -> np.ndarray:
+def _read_tensor(path: Path, name: str, entry: dict, body: memoryview) -> Tensor:
     stored, shape = entry["dtype"], tuple(entry["shape"])
     begin, end = entry["data_offsets"]
     if not 0 <= begin <= end <= len(body):
@@ -68,25 +68,39 @@ def _read_tensor(path: Path, name: str, entry: dict, body: memoryview) -> np.nda
     if end - begin != math.prod(shape) * numpy_type.itemsize:
         raise FileError(f"{path}: {name}: {end - begin} bytes do not make {stored} {list(shape)}")
     array = np.frombuffer(body[begin:end], dtype=numpy_type).reshape(shape)
-    return from_bf16(Bf16(array)) if stored == "BF16" else array
+    return Bf16(array) if stored == "BF16" else array
 
 
-def read(path: Path | str) -> dict[str, np.ndarray]:
-    """All tensors of one file, in stored type except that bfloat16 comes as float32."""
+def read_stored(path: Path | str) -> dict[str, Tensor]:
+    """All tensors of one file, in stored type."""
     path = Path(path)
     header, body = _read_header(path, memoryview(path.read_bytes()))
     return {name: _read_tensor(path, name, entry, body) for name, entry in header.items() if name != "__metadata__"}
 
 
-def read_checkpoint(folder: Path | str) -> dict[str, np.ndarray]:
+def _expanded(tensors: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    return {name: from_bf16(tensor) if isinstance(tensor, Bf16) else tensor for name, tensor in tensors.items()}
+
+
+def read(path: Path | str) -> dict[str, np.ndarray]:
+    """All tensors of one file, in stored type except that bfloat16 comes as float32."""
+    return _expanded(read_stored(path))
+
+
+def read_checkpoint_stored(folder: Path | str) -> dict[str, Tensor]:
     """All tensors of a Hugging Face directory: one file, or the shards that its index names."""
     folder = Path(folder)
     index = folder / "model.safetensors.index.json"
     if not index.exists():
-        return read(folder / "model.safetensors")
+        return read_stored(folder / "model.safetensors")
     weight_map = json.loads(index.read_text())["weight_map"]
-    shards = {shard: read(folder / shard) for shard in sorted(set(weight_map.values()))}
+    shards = {shard: read_stored(folder / shard) for shard in sorted(set(weight_map.values()))}
     return {name: shards[shard][name] for name, shard in weight_map.items()}
+
+
+def read_checkpoint(folder: Path | str) -> dict[str, np.ndarray]:
+    """The same, with bfloat16 as float32."""
+    return _expanded(read_checkpoint_stored(folder))
 
 
 def _stored(tensor: Tensor) -> tuple[str, np.ndarray]:

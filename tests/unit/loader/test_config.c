@@ -130,6 +130,60 @@ static void eos_is_an_id_a_list_or_null(void **state)
     assert_int_equal(config.eos_count, 0);
 }
 
+/* The same model under the names of transformers' own tree. */
+static const char in_tree[] =
+    "{\"model_type\": \"minimax\", \"hidden_size\": 64, \"num_hidden_layers\": 2, \"num_attention_heads\": 6, "
+    "\"head_dim\": 16,"
+    " \"num_key_value_heads\": 2, \"layer_types\": [\"linear_attention\", \"full_attention\"], \"intermediate_size\": "
+    "32,"
+    " \"num_local_experts\": 4, \"vocab_size\": 100, \"linear_attn_alpha_factor\": 3, \"full_attn_beta_factor\": 0.5,"
+    " \"mlp_alpha_factor\": 2, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5e5,"
+    " \"partial_rotary_factor\": 0.5}}";
+
+static void the_dialect_of_transformers_own_tree_is_read(void **state)
+{
+    (void)state;
+    pk_model_config config;
+    assert_parsed(pk_config_parse(&config, "config.json", in_tree, strlen(in_tree)));
+    assert_int_equal(config.dialect, PK_DIALECT_IN_TREE);
+    assert_true(config.postnorm);
+    assert_int_equal(config.kind[0], PK_LAYER_LIGHTNING);
+    assert_int_equal(config.kind[1], PK_LAYER_SOFTMAX);
+    assert_true(config.lightning_scale.alpha == 3 && config.lightning_scale.beta == 1);
+    assert_true(config.softmax_scale.alpha == 1 && config.softmax_scale.beta == 0.5);
+    assert_true(config.mlp_scale.alpha == 2 && config.rope_theta == 5e5);
+    assert_int_equal(config.rotary_dim, 8);
+}
+
+static void where_transformers_differs_depends_on_the_model(void **state)
+{
+    (void)state;
+    pk_model_config config;
+    const char *notes[PK_CONFIG_NOTES_MAX];
+    assert_parsed(pk_config_parse(&config, "config.json", in_tree, strlen(in_tree)));
+    assert_int_equal(pk_config_differences(&config, notes), 4);
+    assert_non_null(strstr(notes[0], "rotates the whole head"));
+    assert_non_null(strstr(notes[1], "geometric slopes"));
+    config.heads = 8;
+    config.rotary_dim = config.head_dim;
+    assert_int_equal(pk_config_differences(&config, notes), 2);
+    assert_parsed(parse(&config, "rotary_dim", "8"));
+    assert_int_equal(pk_config_differences(&config, notes), 0);
+}
+
+static void a_field_may_have_both_names_if_they_say_the_same(void **state)
+{
+    (void)state;
+    pk_model_config config;
+    assert_parsed(parse2(&config, "layernorm_mlp_beta", "0.25", "mlp_beta_factor", "0.25"));
+    assert_true(config.mlp_scale.beta == 0.25);
+    assert_int_equal(parse2(&config, "layernorm_mlp_beta", "0.25", "mlp_beta_factor", "0.5"), PK_CORRUPT);
+    assert_non_null(strstr(pk_error_text(), "layernorm_mlp_beta is 0.25 and mlp_beta_factor is 0.5"));
+    assert_parsed(parse(&config, "layer_types", "[\"linear_attention\", \"full_attention\"]"));
+    assert_int_equal(parse2(&config, "model_type", "\"minimax\"", "attn_type_list", NULL), PK_CORRUPT);
+    assert_non_null(strstr(pk_error_text(), "layer_types is nothing, expected an array"));
+}
+
 static const struct refusal {
     const char *field, *value;
     pk_err err;
@@ -137,10 +191,18 @@ static const struct refusal {
 } refusals[] = {
     {"model_type", NULL, PK_CORRUPT, "model_type is nothing, expected \"minimax_m1\""},
     {"model_type", "3", PK_CORRUPT, "model_type is 3, expected \"minimax_m1\""},
-    {"model_type", "\"minimax\"", PK_INVALID, "the dialect of transformers' own tree: not in this version"},
     {"model_type", "\"llama\"", PK_INVALID, "model_type is \"llama\", expected"},
-    {"layer_types", "[\"full_attention\"]", PK_INVALID, "layer_types belongs to the dialect"},
-    {"rope_parameters", "{}", PK_INVALID, "rope_parameters belongs to the dialect"},
+    {"layer_types", "[\"full_attention\"]", PK_CORRUPT,
+     "layer_types has 1 items, expected an array of num_hidden_layers"},
+    {"layer_types", "[\"linear_attention\", 1]", PK_CORRUPT, "layer_types[1] is 1, expected \"linear_attention\" or"},
+    {"layer_types", "[\"full_attention\", \"full_attention\"]", PK_CORRUPT,
+     "attn_type_list[0] is 0 and layer_types[0] is \"full_attention\""},
+    {"rope_parameters", "[]", PK_CORRUPT, "rope_parameters: is an array, expected an object"},
+    {"rope_parameters", "{\"rope_type\": \"yarn\"}", PK_INVALID, "rope_parameters: rope_type is \"yarn\", expected"},
+    {"rope_parameters", "{\"factor\": 4}", PK_INVALID, "rope_parameters: factor is 4, expected null"},
+    {"rope_parameters", "{\"partial_rotary_factor\": 0.25}", PK_CORRUPT,
+     "expected a whole number of dimensions and rotary_dim"},
+    {"partial_rotary_factor", "0", PK_CORRUPT, "partial_rotary_factor is 0, expected a number from 0.001 to 1"},
     {"sliding_window", "4096", PK_INVALID, "sliding_window is 4096, expected null"},
     {"quantization_config", "{}", PK_INVALID, "quantization_config is an object, expected null"},
     {"rope_scaling", "{}", PK_INVALID, "rope_scaling is an object, expected null"},
@@ -248,6 +310,9 @@ int main(void)
         cmocka_unit_test(golden_configs_are_read),
         cmocka_unit_test(missing_fields_take_the_documented_defaults),
         cmocka_unit_test(eos_is_an_id_a_list_or_null),
+        cmocka_unit_test(the_dialect_of_transformers_own_tree_is_read),
+        cmocka_unit_test(where_transformers_differs_depends_on_the_model),
+        cmocka_unit_test(a_field_may_have_both_names_if_they_say_the_same),
         cmocka_unit_test(what_cannot_be_honoured_is_refused_by_name),
         cmocka_unit_test(head_dim_is_not_derived_from_what_does_not_divide),
         cmocka_unit_test(duplicate_fields_are_refused),

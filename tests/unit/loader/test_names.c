@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "loader/names.h"
+#include "loader/weight_list.h"
 #include "scratch.h"
 
 #include <stdio.h>
@@ -16,15 +17,15 @@ static void check_walk(const char *dir)
 {
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    const pk_tensor_entry *entry;
+    pk_tensor_entry entry;
     pk_weight weight;
     size_t count = 0;
     assert_ok(pk_config_read(&config, dir));
     assert_ok(pk_checkpoint_open(&checkpoint, dir));
     for (pk_weight_walk walk = {0}; pk_weight_next(&config, &walk, &weight); count++) {
         assert_true(pk_weight_exists(&config, weight));
-        assert_ok(pk_weight_find(checkpoint, &config, weight, &entry));
-        assert_string_equal(entry->name, pk_weight_describe(&config, weight).name);
+        assert_ok(pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, weight, &entry));
+        assert_string_equal(entry.name, pk_weight_describe(&config, weight).name);
     }
     assert_int_equal(count, pk_checkpoint_count(checkpoint));
     pk_checkpoint_close(&checkpoint);
@@ -90,12 +91,12 @@ static void the_head_of_a_tied_model_is_its_embedding(void **state)
     (void)state;
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    const pk_tensor_entry *entry;
+    pk_tensor_entry entry;
     assert_ok(pk_config_read(&config, PK_GOLDEN "/nano"));
     assert_ok(pk_checkpoint_open(&checkpoint, PK_GOLDEN "/nano"));
     config.tie_word_embeddings = true;
-    assert_ok(pk_weight_find(checkpoint, &config, (pk_weight){.role = PK_WEIGHT_HEAD}, &entry));
-    assert_string_equal(entry->name, "model.embed_tokens.weight");
+    assert_ok(pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, (pk_weight){.role = PK_WEIGHT_HEAD}, &entry));
+    assert_string_equal(entry.name, "model.embed_tokens.weight");
     pk_checkpoint_close(&checkpoint);
 }
 
@@ -104,14 +105,16 @@ static void a_shared_experts_size_comes_from_its_tensors(void **state)
     (void)state;
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    const pk_tensor_entry *entry;
+    pk_tensor_entry entry;
     assert_ok(pk_config_read(&config, PK_GOLDEN "/shared"));
     assert_ok(pk_checkpoint_open(&checkpoint, PK_GOLDEN "/shared"));
     assert_int_equal(pk_weight_describe(&config, (pk_weight){.role = PK_WEIGHT_SHARED_DOWN}).shape[1], 0);
-    assert_ok(pk_weight_find(checkpoint, &config, (pk_weight){.role = PK_WEIGHT_SHARED_DOWN}, &entry));
-    assert_int_equal(entry->shape[1], 16);
-    assert_ok(pk_weight_find(checkpoint, &config, (pk_weight){.role = PK_WEIGHT_SHARED_COEFFICIENT}, &entry));
-    assert_int_equal(entry->shape[0], 1);
+    assert_ok(
+        pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, (pk_weight){.role = PK_WEIGHT_SHARED_DOWN}, &entry));
+    assert_int_equal(entry.shape[1], 16);
+    assert_ok(pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, (pk_weight){.role = PK_WEIGHT_SHARED_COEFFICIENT},
+                             &entry));
+    assert_int_equal(entry.shape[0], 1);
     pk_checkpoint_close(&checkpoint);
 }
 
@@ -120,13 +123,55 @@ static void a_model_of_another_shape_is_refused_by_tensor(void **state)
     (void)state;
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    const pk_tensor_entry *entry;
+    pk_tensor_entry entry;
     assert_ok(pk_config_read(&config, PK_GOLDEN "/nano"));
     assert_ok(pk_checkpoint_open(&checkpoint, PK_GOLDEN "/nano"));
     config.kv_heads = 4;
-    assert_refused(pk_weight_find(checkpoint, &config, (pk_weight){.role = PK_WEIGHT_K, .layer = 7}, &entry),
-                   PK_CORRUPT, "tensor model.layers.7.self_attn.k_proj.weight has shape [32, 64], expected [64, 64]");
+    assert_refused(
+        pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, (pk_weight){.role = PK_WEIGHT_K, .layer = 7}, &entry),
+        PK_CORRUPT, "tensor model.layers.7.self_attn.k_proj.weight has shape [32, 64], expected [64, 64]");
     pk_checkpoint_close(&checkpoint);
+}
+
+/* Fused experts: every weight is a range of rows of its own, and the ranges fill the tensors. */
+static void fused_weights_fill_their_tensors(void **state)
+{
+    (void)state;
+    pk_model_config config;
+    pk_weight weight;
+    uint64_t rows[2] = {0, 0};
+    assert_ok(pk_config_read(&config, PK_GOLDEN "/nano"));
+    for (pk_weight_walk walk = {0}; pk_weight_next(&config, &walk, &weight);) {
+        pk_weight_place place = pk_weight_stored(&config, PK_NAMES_IN_TREE, weight);
+        if (!place.fused || weight.layer != 1)
+            continue;
+        bool down = weight.role == PK_WEIGHT_EXPERT_DOWN;
+        assert_string_equal(place.name,
+                            down ? "model.layers.1.mlp.experts.down_proj" : "model.layers.1.mlp.experts.gate_up_proj");
+        assert_true(place.first_row + place.rows <= place.shape[0] * place.shape[1]);
+        rows[down] += place.rows;
+    }
+    assert_int_equal(rows[0], 4 * 64);
+    assert_int_equal(rows[1], 4 * 64);
+    pk_weight_place up = pk_weight_stored(&config, PK_NAMES_IN_TREE, (pk_weight){PK_WEIGHT_EXPERT_UP, 1, 3});
+    assert_int_equal(up.first_row, 3 * 64 + 32);
+}
+
+static void the_list_has_each_tensor_once(void **state)
+{
+    (void)state;
+    pk_model_config config;
+    pk_weight_list list;
+    assert_ok(pk_config_read(&config, PK_GOLDEN "/nano"));
+    assert_ok(pk_weight_list_init(&list, &config, PK_NAMES_IN_TREE));
+    assert_non_null(pk_weight_list_find(&list, "model.layers.7.mlp.experts.gate_up_proj"));
+    assert_null(pk_weight_list_find(&list, "model.layers.7.block_sparse_moe.gate.weight"));
+    for (size_t i = 1; i < list.count; i++)
+        assert_true(strcmp(list.items[i - 1].place.name, list.items[i].place.name) < 0);
+    pk_weight_list_fini(&list);
+    config.layers = PK_MODEL_LAYERS_MAX;
+    config.experts = PK_MODEL_EXPERTS_MAX;
+    assert_refused(pk_weight_list_init(&list, &config, PK_NAMES_OFFICIAL), PK_INVALID, "more than 1048576 tensors");
 }
 
 int main(void)
@@ -137,6 +182,8 @@ int main(void)
         cmocka_unit_test(a_weight_exists_only_where_its_kind_of_layer_is),
         cmocka_unit_test(the_head_of_a_tied_model_is_its_embedding),
         cmocka_unit_test(a_shared_experts_size_comes_from_its_tensors),
+        cmocka_unit_test(fused_weights_fill_their_tensors),
+        cmocka_unit_test(the_list_has_each_tensor_once),
         cmocka_unit_test(a_model_of_another_shape_is_refused_by_tensor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,14 +51,14 @@ static void check_model(const char *dir, pk_dtype dtype)
 {
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    const pk_tensor_entry *entry;
+    pk_tensor_entry entry;
     pk_weight weight;
     size_t count = 0;
     assert_ok(pk_config_read(&config, dir));
     assert_ok(pk_checkpoint_open(&checkpoint, dir));
     for (pk_weight_walk walk = {0}; pk_weight_next(&config, &walk, &weight); count++) {
-        assert_ok(pk_weight_find(checkpoint, &config, weight, &entry));
-        assert_int_equal(entry->dtype, weight.role == PK_WEIGHT_ROUTER ? PK_F32 : dtype);
+        assert_ok(pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, weight, &entry));
+        assert_int_equal(entry.dtype, weight.role == PK_WEIGHT_ROUTER ? PK_F32 : dtype);
     }
     assert_int_equal(count, pk_checkpoint_count(checkpoint));
     pk_checkpoint_close(&checkpoint);

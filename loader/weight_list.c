@@ -1,0 +1,79 @@
+#include "loader/weight_list.h"
+
+#include "ipc/nearest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_items(const void *left, const void *right)
+{
+    const pk_weight_item *a = left, *b = right;
+    return strcmp(a->place.name, b->place.name);
+}
+
+/* Of a fused tensor every weight but the first. */
+static bool is_listed_already(const pk_model_config *config, pk_naming naming, pk_weight weight)
+{
+    return (weight.expert > 0 || weight.role == PK_WEIGHT_EXPERT_UP) && pk_weight_stored(config, naming, weight).fused;
+}
+
+static pk_err count_items(const pk_model_config *config, pk_naming naming, size_t *out)
+{
+    pk_weight weight;
+    *out = 0;
+    for (pk_weight_walk walk = {0}; pk_weight_next(config, &walk, &weight);)
+        if (!is_listed_already(config, naming, weight) && ++*out > PK_WEIGHT_LIST_MAX)
+            return pk_fail(PK_INVALID, "the config asks for more than %d tensors", PK_WEIGHT_LIST_MAX);
+    return PK_OK;
+}
+
+pk_err pk_weight_list_init(pk_weight_list *list, const pk_model_config *config, pk_naming naming)
+{
+    pk_weight weight;
+    size_t count;
+    *list = (pk_weight_list){0};
+    pk_err err = count_items(config, naming, &count);
+    if (err)
+        return err;
+    if (!(list->items = calloc(count + 1, sizeof *list->items)))
+        return pk_fail(PK_NOMEM, "a list of %zu tensors", count);
+    for (pk_weight_walk walk = {0}; pk_weight_next(config, &walk, &weight);)
+        if (!is_listed_already(config, naming, weight))
+            list->items[list->count++] =
+                (pk_weight_item){.place = pk_weight_stored(config, naming, weight), .weight = weight};
+    qsort(list->items, list->count, sizeof *list->items, compare_items);
+    return PK_OK;
+}
+
+void pk_weight_list_fini(pk_weight_list *list)
+{
+    free(list->items);
+    *list = (pk_weight_list){0};
+}
+
+static int compare_name(const void *key, const void *item)
+{
+    return strcmp(key, ((const pk_weight_item *)item)->place.name);
+}
+
+const pk_weight_item *pk_weight_list_find(const pk_weight_list *list, const char *name)
+{
+    return bsearch(name, list->items, list->count, sizeof *list->items, compare_name);
+}
+
+const char *pk_weight_list_nearest(const pk_weight_list *list, const pk_checkpoint *checkpoint, const char *missing)
+{
+    const char *nearest = NULL;
+    size_t best = strlen(missing) / 3 + 1;
+    for (size_t i = 0; i < pk_checkpoint_count(checkpoint); i++) {
+        const char *name = pk_checkpoint_at(checkpoint, i)->name;
+        if (pk_weight_list_find(list, name) || pk_weight_is_constant(name))
+            continue;
+        size_t distance = pk_edit_distance(missing, name);
+        if (distance < best) {
+            best = distance;
+            nearest = name;
+        }
+    }
+    return nearest;
+}
