@@ -219,24 +219,29 @@ static pk_err add_residual(const pk_layer *l, float *x, const float *residual, s
                                               (float)scale.beta);
 }
 
-pk_err pk_layer_forward(const pk_layer *layer, const pk_layer_context *context, const pk_layer_rows *rows, float *x)
+/* Each half writes where the other's residual does not lie. */
+pk_err pk_layer_attend(const pk_layer *layer, const pk_layer_context *context, const pk_layer_rows *rows,
+                       const float *x)
 {
-    const pk_model_config *model = layer->model;
     bool lightning = layer->kind == PK_LAYER_LIGHTNING;
     pk_workspace *w = context->workspace;
-    /* The stream goes from x to branch and back: each half writes where the other's residual does not lie. */
     pk_err err = norm(layer, w->y, x, layer->input_norm, rows->rows);
     if (!err)
         err = lightning ? lightning_attention(layer, context, rows, w->branch)
                         : softmax_attention(layer, context, rows, w->branch);
     if (!err)
-        err = add_residual(layer, w->branch, model->postnorm ? w->y : x, rows->rows,
-                           lightning ? model->lightning_scale : model->softmax_scale);
+        err = add_residual(layer, w->branch, layer->model->postnorm ? w->y : x, rows->rows,
+                           lightning ? layer->model->lightning_scale : layer->model->softmax_scale);
+    return pk_pass(err, "layer %zu", layer->index);
+}
+
+pk_err pk_layer_mix(const pk_layer *layer, const pk_layer_context *context, size_t rows, float *x)
+{
+    pk_workspace *w = context->workspace;
+    pk_err err = norm(layer, w->y, w->branch, layer->post_attention_norm, rows);
     if (!err)
-        err = norm(layer, w->y, w->branch, layer->post_attention_norm, rows->rows);
+        err = mixture(layer, context, rows, x);
     if (!err)
-        err = mixture(layer, context, rows->rows, x);
-    if (!err)
-        err = add_residual(layer, x, model->postnorm ? w->y : w->branch, rows->rows, model->mlp_scale);
+        err = add_residual(layer, x, layer->model->postnorm ? w->y : w->branch, rows, layer->model->mlp_scale);
     return pk_pass(err, "layer %zu", layer->index);
 }

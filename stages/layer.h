@@ -57,7 +57,11 @@ typedef struct {
     pk_experts *experts;
 } pk_layer_context;
 
-/* x [rows, hidden], in place. */
-pk_err pk_layer_forward(const pk_layer *layer, const pk_layer_context *context, const pk_layer_rows *rows, float *x);
+/* A forward pass in two halves. The residual stream goes from x to workspace->branch and back: x [rows, hidden] is read
+ * by the first and written by the second. Between them each row is on its own: who needs fewer may move those to the
+ * front of branch and mix only them. */
+pk_err pk_layer_attend(const pk_layer *layer, const pk_layer_context *context, const pk_layer_rows *rows,
+                       const float *x);
+pk_err pk_layer_mix(const pk_layer *layer, const pk_layer_context *context, size_t rows, float *x);
 
 #endif

@@ -294,21 +294,6 @@ static pk_err trace_layer(const pk_layers *l, const pk_batch *in, const pk_layer
     return err;
 }
 
-/* All layers over all rows, in place. */
-static pk_err forward(pk_layers *l, const pk_batch *in, float *x, pk_outbox *outbox)
-{
-    pk_layer_context context = {.workspace = &l->workspace, .sequences = l->sequences, .experts = l->experts};
-    pk_err err = PK_OK;
-    for (size_t i = 0; !err && i < l->layer_count; i++) {
-        err = pk_layer_forward(&l->layers[i], &context, &l->rows, x);
-        if (!err && traces(l))
-            err = trace_layer(l, in, &l->layers[i], x, outbox);
-    }
-    for (size_t i = 0; !err && i < l->rows.span_count; i++)
-        pk_sequences_advance(l->sequences, l->spans[i].slot, (uint32_t)l->spans[i].rows);
-    return err;
-}
-
 static pk_span shrink(pk_span span)
 {
     uint32_t wanted = pk_span_wanted(&span);
@@ -317,23 +302,48 @@ static pk_span shrink(pk_span span)
     return span;
 }
 
-/* Moves the wanted rows to the front and lets go of the others. */
-static void keep_wanted(pk_layers *l, const pk_batch *in, pk_buffer *payload, pk_batch *out)
+/* Moves the wanted rows of x [rows, hidden] to the front; returns how many they are. */
+static size_t keep_wanted(const pk_layers *l, const pk_batch *in, float *x)
 {
-    size_t row_bytes = l->model->hidden * sizeof(float), from = 0, to = 0;
+    size_t hidden = l->model->hidden, from = 0, to = 0;
     for (uint32_t i = 0; i < in->span_count; i++) {
-        size_t before = in->spans[i].count;
-        l->shrunk[i] = shrink(in->spans[i]);
-        size_t kept = l->shrunk[i].count;
-        char *rows = payload ? payload->data : NULL;
+        size_t before = in->spans[i].count, kept = pk_span_wanted(&in->spans[i]);
         if (kept && from + before - kept != to)
-            memmove(rows + to * row_bytes, rows + (from + before - kept) * row_bytes, kept * row_bytes);
+            memmove(x + to * hidden, x + (from + before - kept) * hidden, kept * hidden * sizeof *x);
         from += before;
         to += kept;
     }
+    return to;
+}
+
+/* All layers over all rows, in place. *rows: how many of them there are afterwards; in the last group those that are
+ * wanted. */
+static pk_err forward(pk_layers *l, const pk_batch *in, float *x, size_t *rows, pk_outbox *outbox)
+{
+    pk_layer_context context = {.workspace = &l->workspace, .sequences = l->sequences, .experts = l->experts};
+    pk_err err = PK_OK;
+    *rows = l->rows.rows;
+    for (size_t i = 0; !err && i < l->layer_count; i++) {
+        err = pk_layer_attend(&l->layers[i], &context, &l->rows, x);
+        if (!err && l->last && i == l->layer_count - 1 && !traces(l))
+            *rows = keep_wanted(l, in, l->workspace.branch);
+        if (!err && *rows)
+            err = pk_layer_mix(&l->layers[i], &context, *rows, x);
+        if (!err && traces(l))
+            err = trace_layer(l, in, &l->layers[i], x, outbox);
+    }
+    if (!err && l->last && traces(l))
+        *rows = keep_wanted(l, in, x);
+    for (size_t i = 0; !err && i < l->rows.span_count; i++)
+        pk_sequences_advance(l->sequences, l->spans[i].slot, (uint32_t)l->spans[i].rows);
+    return err;
+}
+
+static void shrink_spans(pk_layers *l, const pk_batch *in, pk_batch *out)
+{
+    for (uint32_t i = 0; i < in->span_count; i++)
+        l->shrunk[i] = shrink(in->spans[i]);
     out->spans = l->shrunk;
-    if (payload)
-        payload->bytes = to * row_bytes;
 }
 
 static pk_err send_on(pk_layers *l, const pk_batch *in, pk_buffer *payload, pk_outbox *outbox)
@@ -345,7 +355,7 @@ static pk_err send_on(pk_layers *l, const pk_batch *in, pk_buffer *payload, pk_o
     out.transport = 0;
     out.checksum = 0;
     if (l->last)
-        keep_wanted(l, in, payload, &out);
+        shrink_spans(l, in, &out);
     if (payload && !payload->bytes)
         pk_buffer_close(&payload);
     return outbox->send(outbox, PK_PORT_NEXT, &out, payload);
@@ -354,6 +364,7 @@ static pk_err send_on(pk_layers *l, const pk_batch *in, pk_buffer *payload, pk_o
 static pk_err layers_step(void *self, const pk_batch *in, pk_buffer *payload, pk_outbox *outbox)
 {
     pk_layers *l = self;
+    size_t rows = 0;
     pk_err err = expect_input(l, in);
     if (!err)
         err = apply_opening_ops(l, in, outbox);
@@ -362,7 +373,9 @@ static pk_err layers_step(void *self, const pk_batch *in, pk_buffer *payload, pk
     if (!err && l->rows.rows && l->embeds)
         err = embed(l, &payload);
     if (!err && l->rows.rows)
-        err = forward(l, in, payload->data, outbox);
+        err = forward(l, in, payload->data, &rows, outbox);
+    if (!err && payload)
+        payload->bytes = rows * l->model->hidden * sizeof(float);
     if (!err)
         err = apply_closing_ops(l, in, outbox);
     if (err) {

@@ -4,8 +4,9 @@
  *
  * Ops take effect here when their batch comes, in their order: START before tokens, STATE and END after those of their
  * span. Activations are changed in place and sent on in the buffer that they came in. The last group sends on only the
- * rows that somebody wants, in spans of the same indices, so that the head computes nothing in vain. With a trace link
- * every layer's output and routing is sent there too. */
+ * rows that somebody wants, in spans of the same indices, so that the head computes nothing in vain; nor does the
+ * model's last mixture: behind the last attention the other rows are let go. With a trace link every layer's output and
+ * routing is sent there too, of all rows. */
 #ifndef PK_STAGES_LAYERS_H
 #define PK_STAGES_LAYERS_H
 

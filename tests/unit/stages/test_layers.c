@@ -207,7 +207,8 @@ static void what_does_not_follow_is_refused(void **state)
     refuse((pk_span){.sequence = 7, .position = 9, .count = 1}, NONE, "position 9 came where 10 was expected");
     refuse((pk_span){.sequence = 7, .position = 10, .count = 1}, START, "sequence 7 starts, but it is here already");
     feed((pk_span){.sequence = 7, .position = 10, .count = 2}, END);
-    refuse((pk_span){.sequence = 7, .position = 12, .count = 1}, NONE, "sequence 7 was never started here, or has ended");
+    refuse((pk_span){.sequence = 7, .position = 12, .count = 1}, NONE,
+           "sequence 7 was never started here, or has ended");
     refuse((pk_span){.sequence = 8}, END, "sequence 8 was never started");
     bench_close(&b);
 }
@@ -257,6 +258,43 @@ static void a_slot_is_as_good_as_new_after_its_sequence_ended(void **state)
     bench_close(&b);
 }
 
+/* A provider that counts the rows of each layer's call and passes it on. */
+static struct counting {
+    pk_experts base;
+    pk_experts *behind;
+    size_t rows[NANO_LAYERS];
+} counting;
+
+static pk_err count_and_run(pk_experts *experts, const pk_expert_call *call)
+{
+    struct counting *it = (struct counting *)experts;
+    it->rows[call->layer] += call->rows;
+    return it->behind->run(it->behind, call);
+}
+
+static void the_last_mixture_leaves_out_what_nobody_wants(void **state)
+{
+    (void)state;
+    float last[NANO_HIDDEN];
+    pk_span spans[] = {{.sequence = 0, .count = 10, .want = PK_WANT_ALL},
+                       {.sequence = 1, .count = 10, .want = PK_WANT_LAST}};
+    pk_op op = START;
+    open_part("nano", 0, NANO_LAYERS - 1, false);
+    bench_works(&b, tokens(&spans[0], 1, &op, 1), payload_of(ids, 10 * sizeof *ids));
+    memcpy(last, (float *)bench_sent(&b, PK_PORT_NEXT, 0)->payload->data + 9 * NANO_HIDDEN, sizeof last);
+    counting = (struct counting){.base.run = count_and_run, .behind = self.experts};
+    self.experts = &counting.base;
+    bench_works(&b, tokens(&spans[1], 1, &op, 1), payload_of(ids, 10 * sizeof *ids));
+    self.experts = counting.behind;
+    for (size_t layer = 0; layer + 1 < NANO_LAYERS; layer++)
+        assert_int_equal(counting.rows[layer], 10);
+    assert_int_equal(counting.rows[NANO_LAYERS - 1], 1);
+    const sent_batch *sent = bench_sent(&b, PK_PORT_NEXT, 0);
+    assert_int_equal(sent->payload->bytes, sizeof last);
+    assert_memory_equal(last, sent->payload->data, sizeof last);
+    bench_close(&b);
+}
+
 static void a_sequence_twice_in_a_batch_is_refused(void **state)
 {
     (void)state;
@@ -276,7 +314,8 @@ static void other_kinds_and_ops_are_refused_by_name(void **state)
     pk_batch activations = {
         .kind = PK_KIND_ACTIVATIONS, .dtype = PK_F32, .width = NANO_HIDDEN, .spans = &span, .span_count = 1};
     open_part("nano", 0, 1, false);
-    bench_refuses(&b, activations, payload_of(x, sizeof x), PK_PEER, "activations (kind 2) came where token ids (kind 1)");
+    bench_refuses(&b, activations, payload_of(x, sizeof x), PK_PEER,
+                  "activations (kind 2) came where token ids (kind 1)");
     refuse((pk_span){.sequence = 1}, (pk_op){.code = 2}, "op 2 does not belong to a layers stage");
     feed((pk_span){.sequence = 1, .count = 1}, START);
     refuse((pk_span){.sequence = 1, .position = 1, .count = 1}, (pk_op){.code = PK_OP_STATE}, "no trace link");
@@ -331,6 +370,7 @@ int main(void)
         cmocka_unit_test(only_its_own_tensors_are_read),
         cmocka_unit_test(a_middle_stage_sends_on_everything_in_the_buffer_that_came),
         cmocka_unit_test(the_last_stage_sends_on_only_wanted_rows),
+        cmocka_unit_test(the_last_mixture_leaves_out_what_nobody_wants),
         cmocka_unit_test(a_batch_without_tokens_still_goes_on),
         cmocka_unit_test(what_does_not_follow_is_refused),
         cmocka_unit_test(room_is_what_start_asked_for),
