@@ -105,6 +105,7 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
                                  .timeline = timeline,
                                  .kv_tokens = pk_footprint_kv_tokens(
                                      model, machine.memory_bytes, pipeline->limits.context, pipeline->limits.sequences),
+                                 .changed = pk_run_view_changed,
                                  .loading = pk_run_view_loading,
                                  .loaded = pk_run_view_loaded,
                                  .progress = pk_run_view_progress,

@@ -13,6 +13,12 @@ void pk_run_view_begin(pk_run_view *view)
     pk_progress_begin(&view->loading, "loading weights");
 }
 
+void pk_run_view_changed(void *context, const char *document)
+{
+    (void)context;
+    fprintf(stderr, "penstock: %s has changed since its request ended: it is done anew\n", document);
+}
+
 void pk_run_view_loading(void *context, uint64_t bytes_done, uint64_t bytes_total)
 {
     pk_run_view *view = context;

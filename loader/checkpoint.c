@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@ enum {
     CONFIG_BYTES_MAX = 4 << 20,
     INDEX_BYTES_MAX = PK_SAFETENSORS_HEADER_MAX,
     INDEX_VALUES_MAX = PK_SAFETENSORS_TENSORS_MAX + (1 << 16),
+    TOKENIZER_BYTES_MAX = 1 << 30,
     FILE_NAME_MAX = 255,
+    BESIDE = 3,        /* files beside the weights in the fingerprint */
     SAMPLE_COUNT = 16, /* of a file's data in the fingerprint */
     SAMPLE_BYTES = 4096,
 };
@@ -345,12 +348,15 @@ out:
     return pk_pass(err, "%s", pk_safetensors_path(file));
 }
 
-static pk_err fingerprint_config(const char *dir, pk_digest *out)
+/* A file beside the weights; one that may be missing counts as empty then. */
+static pk_err fingerprint_beside(const char *dir, const char *name, bool needed, pk_digest *out)
 {
     char *path = NULL, *text = NULL;
     size_t bytes = 0;
-    pk_err err = path_in(&path, dir, "config.json");
-    if (!err && !(err = pk_file_read_all(&text, &bytes, path, CONFIG_BYTES_MAX)))
+    pk_err err = path_in(&path, dir, name);
+    if (!err && (needed || !access(path, F_OK)))
+        err = pk_file_read_all(&text, &bytes, path, needed ? CONFIG_BYTES_MAX : TOKENIZER_BYTES_MAX);
+    if (!err)
         *out = pk_digest_of(text, bytes);
     free(text);
     free(path);
@@ -359,14 +365,16 @@ static pk_err fingerprint_config(const char *dir, pk_digest *out)
 
 pk_err pk_checkpoint_fingerprint(const pk_checkpoint *checkpoint, pk_digest *out)
 {
+    static const char *const beside[BESIDE] = {"config.json", "tokenizer.json", "tokenizer_config.json"};
     pk_err err = PK_OK;
-    size_t count = checkpoint->file_count + 1;
+    size_t count = checkpoint->file_count + BESIDE;
     pk_digest *parts = calloc(count, sizeof *parts);
     if (!parts)
         return pk_fail(PK_NOMEM, "no memory for a fingerprint");
-    err = fingerprint_config(checkpoint->dir, &parts[0]);
+    for (size_t i = 0; i < BESIDE && !err; i++)
+        err = fingerprint_beside(checkpoint->dir, beside[i], i == 0, &parts[i]);
     for (size_t f = 0; f < checkpoint->file_count && !err; f++)
-        err = fingerprint_file(checkpoint->files[f], &parts[1 + f]);
+        err = fingerprint_file(checkpoint->files[f], &parts[BESIDE + f]);
     if (!err)
         *out = pk_digest_of(parts, count * sizeof *parts);
     free(parts);

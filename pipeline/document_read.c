@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -105,13 +106,17 @@ static pk_err fail_known(const pk_document *document)
     return pk_fail(err, "%s: %s", document->name, document->message);
 }
 
-pk_err pk_document_read(const pk_document *document, char **text, size_t *bytes, const char **code)
+pk_err pk_document_read(pk_document *document, char **text, size_t *bytes, const char **code)
 {
     pk_err err;
-    *text = NULL;
-    *bytes = 0;
+    *text = document->text;
+    *bytes = document->text_bytes;
+    document->text = NULL;
+    document->text_bytes = 0;
     if ((*code = document->code))
         return fail_known(document);
+    if (*text)
+        return PK_OK;
     if (document->path)
         err = read_file(document, text, bytes, code);
     else
@@ -122,4 +127,21 @@ pk_err pk_document_read(const pk_document *document, char **text, size_t *bytes,
         *bytes = 0;
     }
     return err;
+}
+
+void pk_document_keep(pk_document *document, char *text, size_t bytes)
+{
+    free(document->text);
+    document->text = document->path ? NULL : text;
+    document->text_bytes = document->path ? 0 : bytes;
+    if (document->path)
+        free(text);
+}
+
+void pk_document_input(char out[PK_DIGEST_TEXT], const char *text, size_t bytes, const char *code)
+{
+    if (code)
+        snprintf(out, PK_DIGEST_TEXT, "%s", code);
+    else
+        pk_digest_text(out, pk_digest_of(text, bytes));
 }

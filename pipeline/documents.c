@@ -24,6 +24,7 @@ static void fini_document(pk_document *document)
     free(document->name);
     free(document->path);
     free(document->message);
+    free(document->text);
     *document = (pk_document){0};
 }
 

@@ -7,6 +7,7 @@
 #define PK_PIPELINE_DOCUMENTS_H
 
 #include "ipc/error.h"
+#include "loader/digest.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -28,6 +29,8 @@ typedef struct {
     char *path;       /* what to open, without needless `.` and `/`; NULL: standard input */
     const char *code; /* NULL, or why reading it fails, known beforehand */
     char *message;    /* with code: what is wrong; else NULL */
+    char *text;       /* NULL, or what pk_document_keep took; text_bytes of it */
+    size_t text_bytes;
 } pk_document;
 
 typedef struct {
@@ -49,6 +52,13 @@ void pk_documents_fini(pk_documents *documents);
  * free() it. Standard input can be read once. On failure *code is one of the codes above (static), the thread's error
  * text is the message, and the return value is PK_IO (missing, unreadable), PK_CORRUPT (empty, not UTF-8, too large,
  * not a regular file), PK_INVALID (kind) or PK_NOMEM (too large for this machine). */
-pk_err pk_document_read(const pk_document *document, char **text, size_t *bytes, const char **code);
+pk_err pk_document_read(pk_document *document, char **text, size_t *bytes, const char **code);
+
+/* Gives back the text that was read, for the next read; takes it. Of standard input it is the only way to read twice;
+ * of a file nothing is kept. */
+void pk_document_keep(pk_document *document, char *text, size_t bytes);
+
+/* What was read, as a word that no other content has: the digest of the text, or the code of why there is none. */
+void pk_document_input(char out[PK_DIGEST_TEXT], const char *text, size_t bytes, const char *code);
 
 #endif

@@ -10,22 +10,25 @@
 
 /* In the database's header: "PENS" and the version of the tables. */
 #define APPLICATION_ID 0x50454e53
-#define TABLES_VERSION 1
+#define TABLES_VERSION 2
 
 struct pk_journal {
     sqlite3 *database;
-    sqlite3_stmt *queue, *state, *count, *end, *lengths_put; /* prepared by prepare() */
+    sqlite3_stmt *queue, *state, *input, *count, *end, *withdraw, *lengths_put,
+        *replacing_put; /* prepared by prepare() */
     char *identity;
     pk_journal_lengths lengths;
+    bool replacing;
     bool failed; /* a commit did: what is on the disk is not known */
 };
 
-static const char tables[] =
-    "CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL,"
-    " results_bytes INTEGER NOT NULL CHECK (results_bytes >= 0),"
-    " errors_bytes INTEGER NOT NULL CHECK (errors_bytes >= 0)) STRICT;"
-    "CREATE TABLE requests (custom_id TEXT PRIMARY KEY,"
-    " state TEXT NOT NULL CHECK (state IN ('queued', 'done', 'failed'))) STRICT, WITHOUT ROWID;";
+static const char tables[] = "CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL,"
+                             " results_bytes INTEGER NOT NULL CHECK (results_bytes >= 0),"
+                             " errors_bytes INTEGER NOT NULL CHECK (errors_bytes >= 0),"
+                             " replacing INTEGER NOT NULL CHECK (replacing IN (0, 1))) STRICT;"
+                             "CREATE TABLE requests (custom_id TEXT PRIMARY KEY,"
+                             " state TEXT NOT NULL CHECK (state IN ('queued', 'done', 'failed')),"
+                             " input TEXT NOT NULL) STRICT, WITHOUT ROWID;";
 
 static const char *const state_names[] = {
     [PK_REQUEST_QUEUED] = "queued",
@@ -107,8 +110,8 @@ static pk_err load_run(pk_journal *journal)
 {
     pk_err err = PK_OK;
     sqlite3_stmt *run = NULL;
-    if (sqlite3_prepare_v2(journal->database, "SELECT identity, results_bytes, errors_bytes FROM run", -1, &run,
-                           NULL)) {
+    if (sqlite3_prepare_v2(journal->database, "SELECT identity, results_bytes, errors_bytes, replacing FROM run", -1,
+                           &run, NULL)) {
         err = fail_sqlite(journal->database, "read the run");
         goto out;
     }
@@ -125,6 +128,7 @@ static pk_err load_run(pk_journal *journal)
     }
     journal->lengths.results = (uint64_t)sqlite3_column_int64(run, 1);
     journal->lengths.errors = (uint64_t)sqlite3_column_int64(run, 2);
+    journal->replacing = sqlite3_column_int(run, 3);
 out:
     sqlite3_finalize(run);
     return err;
@@ -136,13 +140,16 @@ static pk_err prepare(pk_journal *journal)
         sqlite3_stmt **out;
         const char *text;
     } statements[] = {
-        {&journal->queue, "INSERT INTO requests VALUES (?1, 'queued') ON CONFLICT DO NOTHING"},
+        {&journal->queue, "INSERT INTO requests VALUES (?1, 'queued', '') ON CONFLICT DO NOTHING"},
         {&journal->state, "SELECT state FROM requests WHERE custom_id = ?1"},
+        {&journal->input, "SELECT input FROM requests WHERE custom_id = ?1"},
         {&journal->count, "SELECT count(*), count(*) FILTER (WHERE state = 'done'),"
                           " count(*) FILTER (WHERE state = 'failed') FROM requests"},
-        {&journal->end, "INSERT INTO requests VALUES (?1, ?2)"
-                        " ON CONFLICT DO UPDATE SET state = excluded.state WHERE state = 'queued'"},
+        {&journal->end, "INSERT INTO requests VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE"
+                        " SET state = excluded.state, input = excluded.input WHERE state = 'queued'"},
+        {&journal->withdraw, "UPDATE requests SET state = 'queued', input = '' WHERE custom_id = ?1"},
         {&journal->lengths_put, "UPDATE run SET results_bytes = ?1, errors_bytes = ?2"},
+        {&journal->replacing_put, "UPDATE run SET replacing = ?1"},
     };
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++)
         if (sqlite3_prepare_v3(journal->database, statements[i].text, -1, SQLITE_PREPARE_PERSISTENT, statements[i].out,
@@ -240,7 +247,7 @@ static pk_err put_run(pk_journal *journal, const char *identity)
                      TABLES_VERSION);
     if ((err = execute(journal, header, "make")) || (err = execute(journal, tables, "make")))
         return err;
-    if (sqlite3_prepare_v2(journal->database, "INSERT INTO run VALUES (1, ?1, 0, 0)", -1, &run, NULL))
+    if (sqlite3_prepare_v2(journal->database, "INSERT INTO run VALUES (1, ?1, 0, 0, 0)", -1, &run, NULL))
         return fail_sqlite(journal->database, "prepare");
     if (!(err = bind_text(journal, run, 1, identity)))
         err = run_statement(journal, run, "make");
@@ -304,6 +311,24 @@ pk_err pk_journal_state(pk_journal *journal, const char *custom_id, pk_request_s
     return pk_pass(err, "journal");
 }
 
+pk_err pk_journal_input(pk_journal *journal, const char *custom_id, char out[PK_INPUT_BYTES])
+{
+    out[0] = '\0';
+    pk_err err = bind_text(journal, journal->input, 1, custom_id);
+    if (!err) {
+        int step = sqlite3_step(journal->input);
+        const char *text = step == SQLITE_ROW ? (const char *)sqlite3_column_text(journal->input, 0) : NULL;
+        if (step != SQLITE_ROW && step != SQLITE_DONE)
+            err = fail_sqlite(journal->database, "read a request");
+        else if (text && strlen(text) >= PK_INPUT_BYTES)
+            err = pk_fail(PK_CORRUPT, "%s: an input of %zu letters", custom_id, strlen(text));
+        else if (text)
+            memcpy(out, text, strlen(text) + 1);
+    }
+    sqlite3_reset(journal->input);
+    return pk_pass(err, "journal");
+}
+
 pk_err pk_journal_count(pk_journal *journal, pk_request_counts *out)
 {
     pk_err err = PK_OK;
@@ -328,11 +353,12 @@ static void insist_first(const pk_journal *journal, const char *custom_id)
     abort();
 }
 
-static pk_err put_state(pk_journal *journal, const char *custom_id, pk_request_state state)
+static pk_err put_end(pk_journal *journal, const char *custom_id, const pk_request_end *end)
 {
     pk_err err;
     if ((err = bind_text(journal, journal->end, 1, custom_id)) ||
-        (err = bind_text(journal, journal->end, 2, state_names[state])) ||
+        (err = bind_text(journal, journal->end, 2, state_names[end->state])) ||
+        (err = bind_text(journal, journal->end, 3, end->input ? end->input : "")) ||
         (err = run_statement(journal, journal->end, "end a request")))
         return err;
     insist_first(journal, custom_id);
@@ -347,16 +373,54 @@ static pk_err put_lengths(pk_journal *journal, pk_journal_lengths lengths)
     return run_statement(journal, put, "write the lengths");
 }
 
-pk_err pk_journal_end(pk_journal *journal, const char *custom_id, pk_request_state state, pk_journal_lengths lengths)
+pk_err pk_journal_end(pk_journal *journal, const char *custom_id, pk_request_end end)
 {
     pk_err err = begin(journal);
     if (err)
         return err;
-    if (!(err = put_state(journal, custom_id, state)))
-        err = put_lengths(journal, lengths);
+    if (!(err = put_end(journal, custom_id, &end)))
+        err = put_lengths(journal, end.lengths);
+    if ((err = finish(journal, err)))
+        return err;
+    journal->lengths = end.lengths;
+    return PK_OK;
+}
+
+static pk_err put_replacing(pk_journal *journal, bool replacing)
+{
+    if (sqlite3_bind_int(journal->replacing_put, 1, replacing))
+        return fail_sqlite(journal->database, "bind");
+    return run_statement(journal, journal->replacing_put, "replace the files");
+}
+
+pk_err pk_journal_withdraw(pk_journal *journal, const char *const *custom_ids, size_t count, pk_journal_lengths lengths)
+{
+    pk_err err = begin(journal);
+    if (err)
+        return err;
+    for (size_t i = 0; i < count && !err; i++)
+        if (!(err = bind_text(journal, journal->withdraw, 1, custom_ids[i])))
+            err = run_statement(journal, journal->withdraw, "withdraw a record");
+    if (!err && !(err = put_lengths(journal, lengths)))
+        err = put_replacing(journal, true);
     if ((err = finish(journal, err)))
         return err;
     journal->lengths = lengths;
+    journal->replacing = true;
+    return PK_OK;
+}
+
+bool pk_journal_replacing(const pk_journal *journal)
+{
+    return journal->replacing;
+}
+
+pk_err pk_journal_replaced(pk_journal *journal)
+{
+    pk_err err = begin(journal);
+    if (err || (err = finish(journal, put_replacing(journal, false))))
+        return err;
+    journal->replacing = false;
     return PK_OK;
 }
 
@@ -368,9 +432,12 @@ void pk_journal_close(pk_journal **journal)
         return;
     sqlite3_finalize(held->queue);
     sqlite3_finalize(held->state);
+    sqlite3_finalize(held->input);
     sqlite3_finalize(held->count);
     sqlite3_finalize(held->end);
+    sqlite3_finalize(held->withdraw);
     sqlite3_finalize(held->lengths_put);
+    sqlite3_finalize(held->replacing_put);
     sqlite3_close(held->database); /* what is committed is in the log already: nothing can be lost here */
     free(held->identity);
     free(held);

@@ -21,12 +21,13 @@ void pk_result_id(char out[PK_RESULT_ID_BYTES], const char *custom_id, const cha
     snprintf(out, PK_RESULT_ID_BYTES, "batch_req_%.16s", digest);
 }
 
-static void put_head(pk_json_text *out, const char *id, const char *custom_id)
+void pk_result_line_head(pk_json_text *out, const char *id, const char *custom_id)
 {
     pk_json_text_raw(out, "{\"id\": ");
     pk_json_text_word(out, id);
     pk_json_text_raw(out, ", \"custom_id\": ");
     pk_json_text_word(out, custom_id);
+    pk_json_text_raw(out, ", ");
 }
 
 static void put_choices(pk_json_text *out, const pk_result *result)
@@ -49,8 +50,8 @@ static void put_usage(pk_json_text *out, const pk_result *result)
 
 void pk_result_line(pk_json_text *out, const char *id, const char *model, const pk_result *result)
 {
-    put_head(out, id, result->custom_id);
-    pk_json_text_raw(out, ", \"response\": {\"status_code\": 200, \"request_id\": ");
+    pk_result_line_head(out, id, result->custom_id);
+    pk_json_text_raw(out, "\"response\": {\"status_code\": 200, \"request_id\": ");
     pk_json_text_word(out, id);
     pk_json_text_raw(
         out, ", \"body\": {\"id\": \"chatcmpl-%s\", \"object\": \"chat.completion\", \"model\": ", digits_of(id));
@@ -62,13 +63,12 @@ void pk_result_line(pk_json_text *out, const char *id, const char *model, const 
     pk_json_text_raw(out, "}}, \"error\": null}\n");
 }
 
-void pk_result_error_line(pk_json_text *out, const char *id, const char *custom_id, const char *code,
-                          const char *message)
+void pk_result_error_line(pk_json_text *out, const char *id, const pk_failure *failure)
 {
-    put_head(out, id, custom_id);
-    pk_json_text_raw(out, ", \"response\": null, \"error\": {\"code\": ");
-    pk_json_text_word(out, code);
+    pk_result_line_head(out, id, failure->custom_id);
+    pk_json_text_raw(out, "\"response\": null, \"error\": {\"code\": ");
+    pk_json_text_word(out, failure->code);
     pk_json_text_raw(out, ", \"message\": ");
-    pk_json_text_word(out, message);
+    pk_json_text_word(out, failure->message);
     pk_json_text_raw(out, "}}\n");
 }

@@ -13,12 +13,20 @@
 /* All text is UTF-8, a view that is valid during the call it is given to. */
 typedef struct {
     const char *custom_id; /* path#question */
+    const char *input;     /* for the journal only: what was read (pk_request_end), or NULL */
     const char *content;   /* the answer, content_bytes of it */
     size_t content_bytes;
     const char *finish_reason; /* "stop", "length" */
     uint64_t prompt_tokens, completion_tokens;
     uint64_t cached_tokens; /* of the prompt, shared with other requests by design; never what happened to be cached */
 } pk_result;
+
+/* A request that failed. The same lifetimes. */
+typedef struct {
+    const char *custom_id;
+    const char *input; /* as above */
+    const char *code, *message;
+} pk_failure;
 
 /* What a request is called outside: "batch_req_" and 16 hexadecimal digits (of xxh3 of the custom_id and of the run's
  * identity). */
@@ -30,7 +38,9 @@ void pk_result_id(char out[PK_RESULT_ID_BYTES], const char *custom_id, const cha
 void pk_result_line(pk_json_text *out, const char *id, const char *model, const pk_result *result);
 
 /* Appends {"id", "custom_id", "response": null, "error": {"code", "message"}} and a line end. */
-void pk_result_error_line(pk_json_text *out, const char *id, const char *custom_id, const char *code,
-                          const char *message);
+void pk_result_error_line(pk_json_text *out, const char *id, const pk_failure *failure);
+
+/* Appends what both kinds of line begin with, and no other request's does. */
+void pk_result_line_head(pk_json_text *out, const char *id, const char *custom_id);
 
 #endif

@@ -3,6 +3,7 @@
 #include "ipc/log.h"
 #include "loader/file.h"
 #include "pipeline/folder.h"
+#include "pipeline/lines.h"
 #include "pipeline/result_name.h"
 #include "pipeline/run_lock.h"
 
@@ -20,6 +21,9 @@
 static const char results_file[] = "results.jsonl";
 static const char errors_file[] = "errors.jsonl";
 static const char summary_file[] = "summary.json";
+/* While records are withdrawn: the files without them. */
+static const char results_aside[] = ".results.jsonl.aside";
+static const char errors_aside[] = ".errors.jsonl.aside";
 
 struct pk_results {
     char *dir; /* NULL: standard output */
@@ -138,11 +142,36 @@ static pk_err begin_directory(pk_results *results)
     return pk_journal_begin(results->journal, results->identity);
 }
 
+/* Puts the file that lies aside in the place of the other, unless that is done. */
+static pk_err replace_file(const pk_results *results, const char *aside, const char *name)
+{
+    if (renameat(results->folder, aside, results->folder, name) && errno != ENOENT)
+        return pk_fail_errno(PK_IO, "%s: rename %s", name, aside);
+    return PK_OK;
+}
+
+/* The end of a withdrawal, here or in the process that died over it. */
+static pk_err finish_withdrawal(pk_results *results)
+{
+    pk_err err;
+    if ((err = replace_file(results, results_aside, results_file)) ||
+        (err = replace_file(results, errors_aside, errors_file)) || (err = pk_folder_sync(results->folder)))
+        return err;
+    pk_file_close(&results->lines);
+    pk_file_close(&results->error_lines);
+    if ((err = open_lines(results, &results->lines, results_file)) ||
+        (err = open_lines(results, &results->error_lines, errors_file)))
+        return err;
+    return pk_journal_replaced(results->journal);
+}
+
 static pk_err resume_directory(pk_results *results)
 {
     pk_err err;
     pk_journal_lengths lengths = pk_journal_length(results->journal);
-    if ((err = check_identity(results)) || (err = cut_lines(results, results->lines, results_file, lengths.results)))
+    if ((err = check_identity(results)) ||
+        (pk_journal_replacing(results->journal) && (err = finish_withdrawal(results))) ||
+        (err = cut_lines(results, results->lines, results_file, lengths.results)))
         return err;
     return cut_lines(results, results->error_lines, errors_file, lengths.errors);
 }
@@ -167,7 +196,11 @@ static pk_err open_directory(pk_results *results)
         (err = open_lines(results, &results->error_lines, errors_file)) || (err = open_journal(results)))
         return err;
     err = pk_journal_identity(results->journal) ? resume_directory(results) : begin_directory(results);
-    return err ? err : pk_pass(pk_folder_clean(results->folder), "%s", results->dir);
+    if (err)
+        return err;
+    unlinkat(results->folder, results_aside, 0); /* of a withdrawal that was never committed */
+    unlinkat(results->folder, errors_aside, 0);
+    return pk_pass(pk_folder_clean(results->folder), "%s", results->dir);
 }
 
 static pk_err open_streams(pk_results *results)
@@ -238,6 +271,11 @@ pk_err pk_results_state(pk_results *results, const char *custom_id, pk_request_s
     return pk_journal_state(results->journal, custom_id, out);
 }
 
+pk_err pk_results_input(pk_results *results, const char *custom_id, char out[PK_INPUT_BYTES])
+{
+    return pk_journal_input(results->journal, custom_id, out);
+}
+
 pk_err pk_results_count(pk_results *results, pk_request_counts *out)
 {
     return pk_journal_count(results->journal, out);
@@ -282,7 +320,7 @@ static pk_err append_line(int fd, const char *name, const pk_json_text *line, ui
 }
 
 /* The line is in results->line. */
-static pk_err end_request(pk_results *results, const char *custom_id, pk_request_state state)
+static pk_err end_request(pk_results *results, const char *custom_id, pk_request_state state, const char *input)
 {
     pk_err err;
     bool done = state == PK_REQUEST_DONE;
@@ -293,7 +331,9 @@ static pk_err end_request(pk_results *results, const char *custom_id, pk_request
     else
         err = done ? append_line(results->lines, results_file, &results->line, &lengths.results)
                    : append_line(results->error_lines, errors_file, &results->line, &lengths.errors);
-    return err ? err : pk_journal_end(results->journal, custom_id, state, lengths);
+    return err ? err
+               : pk_journal_end(results->journal, custom_id,
+                                (pk_request_end){.state = state, .input = input, .lengths = lengths});
 }
 
 static pk_err put_readable(const pk_results *results, const pk_result *result)
@@ -321,21 +361,110 @@ pk_err pk_results_put(pk_results *results, const pk_result *result)
     pk_result_line(&results->line, id, results->model, result);
     if ((err = pk_json_text_check(&results->line)) || (results->dir && (err = put_readable(results, result))))
         return keep_failure(results, err);
-    return keep_failure(results, end_request(results, result->custom_id, PK_REQUEST_DONE));
+    return keep_failure(results, end_request(results, result->custom_id, PK_REQUEST_DONE, result->input));
 }
 
-pk_err pk_results_fail(pk_results *results, const char *custom_id, const char *code, const char *message)
+static pk_err remove_readable(const pk_results *results, const char *custom_id)
+{
+    char name[PK_RESULT_NAME_BYTES];
+    pk_result_name(name, custom_id);
+    if (unlinkat(results->folder, name, 0) && errno != ENOENT)
+        return pk_fail_errno(PK_IO, "remove %s", name);
+    return PK_OK;
+}
+
+pk_err pk_results_fail(pk_results *results, const pk_failure *failure)
 {
     pk_err err;
     char id[PK_RESULT_ID_BYTES];
-    if ((err = check_usable(results)) || (err = insist_first(results, custom_id)))
+    if ((err = check_usable(results)) || (err = insist_first(results, failure->custom_id)))
         return err;
+    pk_result_id(id, failure->custom_id, results->identity);
+    pk_json_text_clear(&results->line);
+    pk_result_error_line(&results->line, id, failure);
+    if (!(err = pk_json_text_check(&results->line)) &&
+        !(results->dir && (err = remove_readable(results, failure->custom_id))))
+        err = end_request(results, failure->custom_id, PK_REQUEST_FAILED, failure->input);
+    return keep_failure(results, err);
+}
+
+/* What the request's line begins with; malloc'd. */
+static pk_err head_of(pk_results *results, const char *custom_id, char **out)
+{
+    char id[PK_RESULT_ID_BYTES];
     pk_result_id(id, custom_id, results->identity);
     pk_json_text_clear(&results->line);
-    pk_result_error_line(&results->line, id, custom_id, code, message);
-    if (!(err = pk_json_text_check(&results->line)))
-        err = end_request(results, custom_id, PK_REQUEST_FAILED);
+    pk_result_line_head(&results->line, id, custom_id);
+    pk_err err = pk_json_text_check(&results->line);
+    if (!err && !(*out = strndup(results->line.bytes, results->line.used)))
+        err = pk_fail(PK_NOMEM, "no memory for a line");
+    return err;
+}
+
+static int compare_words(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* Writes both files aside without the lines of these heads. */
+static pk_err write_aside(const pk_results *results, char *const *heads, size_t count, pk_journal_lengths *lengths)
+{
+    pk_lines_without_options options = {.folder = results->folder,
+                                        .from = results_file,
+                                        .to = results_aside,
+                                        .length = lengths->results,
+                                        .heads = heads,
+                                        .head_count = count};
+    pk_err err = pk_lines_without(options, &lengths->results);
+    options.from = errors_file;
+    options.to = errors_aside;
+    options.length = lengths->errors;
+    return err ? err : pk_lines_without(options, &lengths->errors);
+}
+
+/* A process that dies before the readable files are gone leaves them to the requests' next ends, which put or remove
+ * them. */
+static pk_err withdraw(pk_results *results, char **heads, const char *const *custom_ids, size_t count)
+{
+    pk_err err = PK_OK;
+    pk_journal_lengths lengths = pk_journal_length(results->journal);
+    for (size_t i = 0; i < count && !err; i++)
+        err = head_of(results, custom_ids[i], &heads[i]);
+    if (err)
+        return err;
+    qsort(heads, count, sizeof *heads, compare_words);
+    if ((err = write_aside(results, heads, count, &lengths)) ||
+        (err = pk_journal_withdraw(results->journal, custom_ids, count, lengths)) || (err = finish_withdrawal(results)))
+        return err;
+    for (size_t i = 0; i < count && !err; i++)
+        err = remove_readable(results, custom_ids[i]);
+    return err;
+}
+
+pk_err pk_results_withdraw(pk_results *results, const char *const *custom_ids, size_t count)
+{
+    pk_err err = check_usable(results);
+    if (err || !count || !results->dir)
+        return err;
+    char **heads = calloc(count, sizeof *heads);
+    err = heads ? withdraw(results, heads, custom_ids, count) : pk_fail(PK_NOMEM, "%zu requests", count);
+    for (size_t i = 0; heads && i < count; i++)
+        free(heads[i]);
+    free(heads);
     return keep_failure(results, err);
+}
+
+pk_err pk_results_begin(pk_results *results)
+{
+    pk_err err = check_usable(results);
+    if (!err && results->dir && unlinkat(results->folder, summary_file, 0) && errno != ENOENT)
+        err = pk_fail_errno(PK_IO, "remove %s", summary_file);
+    return keep_failure(results, err);
+}
+
+bool pk_results_summarized(const pk_results *results)
+{
+    return !results->dir || !faccessat(results->folder, summary_file, F_OK, 0);
 }
 
 pk_err pk_results_summary(pk_results *results, const char *json_text)

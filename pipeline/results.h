@@ -18,6 +18,7 @@
 #include "pipeline/journal.h"
 #include "pipeline/result_line.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct pk_results pk_results;
@@ -45,10 +46,23 @@ pk_err pk_results_queue(pk_results *results, const char *const *custom_ids, size
 pk_err pk_results_state(pk_results *results, const char *custom_id, pk_request_state *out);
 pk_err pk_results_count(pk_results *results, pk_request_counts *out); /* PK_IO */
 
+/* What a request had read when it ended (pk_request_end). PK_IO, PK_CORRUPT. */
+pk_err pk_results_input(pk_results *results, const char *custom_id, char out[PK_INPUT_BYTES]);
+
 /* The request's one terminal record: an answer, or a named failure. A request that has one already is a bug of the
  * caller's and stops the process. After PK_OK the record is on the disk (or written to the pipe). PK_IO, PK_NOMEM. */
 pk_err pk_results_put(pk_results *results, const pk_result *result);
-pk_err pk_results_fail(pk_results *results, const char *custom_id, const char *code, const char *message);
+pk_err pk_results_fail(pk_results *results, const pk_failure *failure);
+
+/* Takes the records of these requests back, each of which has one: their lines and readable files are gone, and they
+ * are QUEUED. A process that dies in between leaves all of them, or none. PK_IO, PK_NOMEM. */
+pk_err pk_results_withdraw(pk_results *results, const char *const *custom_ids, size_t count);
+
+/* Removes what an earlier run left as its summary: it is not this run's. PK_IO. */
+pk_err pk_results_begin(pk_results *results);
+
+/* Whether there is a summary; true without a directory, which has none. */
+bool pk_results_summarized(const pk_results *results);
 
 /* Replaces summary.json atomically with this text. Without a directory does nothing. PK_IO. */
 pk_err pk_results_summary(pk_results *results, const char *json_text);

@@ -25,8 +25,9 @@ typedef enum { QUEUED, ENCODING, RUNNING, DECODING, ENDED } request_state;
 
 /* One document and the question: a request, whose index is its text id at the text stages. */
 typedef struct {
-    const pk_document *document;
+    pk_document *document;
     char *custom_id;
+    char input[PK_INPUT_BYTES]; /* what was read of the document; "" before */
     request_state state;
     uint32_t prompt_tokens, completion_tokens;
     pk_finish finish;
@@ -55,7 +56,8 @@ static pk_err fail_request(run *r, request *q, const char *code)
     q->state = ENDED;
     r->report->progress.ended++;
     r->report->progress.failed++;
-    return pk_results_fail(r->results, q->custom_id, code, message);
+    return pk_results_fail(
+        r->results, &(pk_failure){.custom_id = q->custom_id, .input = q->input, .code = code, .message = message});
 }
 
 /* The prompt without a template: document, blank line, question. */
@@ -82,7 +84,9 @@ static pk_err start_request(run *r, request *q)
     char *text = NULL;
     size_t bytes = 0;
     const char *code = NULL;
-    if (pk_document_read(q->document, &text, &bytes, &code))
+    pk_err unread = pk_document_read(q->document, &text, &bytes, &code);
+    pk_document_input(q->input, text, bytes, code);
+    if (unread)
         return fail_request(r, q, code);
     r->report->progress.bytes_read += bytes;
     pk_err err = encode_prompt(r, q, text, bytes);
@@ -180,6 +184,7 @@ static pk_err take_text(void *context, uint32_t text_id, const char *text, size_
     r->under_way--;
     r->report->progress.ended++;
     return pk_results_put(r->results, &(pk_result){.custom_id = q->custom_id,
+                                                   .input = q->input,
                                                    .content = text,
                                                    .content_bytes = bytes,
                                                    .finish_reason = q->finish == PK_FINISH_STOP ? "stop" : "length",
@@ -279,20 +284,68 @@ static pk_err list_requests(run *r)
     return err;
 }
 
-static pk_err skip_ended(run *r)
+/* Whether the document holds something else than when its request ended. An older record may not say. */
+static pk_err has_changed(run *r, request *q, bool *out)
+{
+    char before[PK_INPUT_BYTES], now[PK_INPUT_BYTES], *text = NULL;
+    size_t bytes = 0;
+    const char *code = NULL;
+    *out = false;
+    pk_err err = pk_results_input(r->results, q->custom_id, before);
+    if (err || !before[0])
+        return err;
+    if (pk_document_read(q->document, &text, &bytes, &code) == PK_OK)
+        pk_document_input(now, text, bytes, NULL);
+    else
+        pk_document_input(now, NULL, 0, code);
+    pk_document_keep(q->document, text, bytes);
+    *out = strcmp(before, now) != 0;
+    return PK_OK;
+}
+
+static void count_ended(run *r, request *q, pk_request_state state)
+{
+    q->state = ENDED;
+    r->report->progress.ended++;
+    r->report->progress.failed += state == PK_REQUEST_FAILED;
+}
+
+/* Those that an earlier run has ended stay ended, unless their document is another now: its custom_id into `changed`.
+ */
+static pk_err sort_out(run *r, const char **changed, size_t *changed_count)
 {
     pk_request_state state;
     pk_err err = PK_OK;
     for (size_t i = 0; !err && i < r->count; i++) {
-        if ((err = pk_results_state(r->results, r->requests[i].custom_id, &state)))
+        request *q = &r->requests[i];
+        bool other = false;
+        if ((err = pk_results_state(r->results, q->custom_id, &state)) ||
+            (state != PK_REQUEST_QUEUED && (err = has_changed(r, q, &other))))
             break;
-        if (state == PK_REQUEST_QUEUED)
-            add_size(r, r->requests[i].document);
-        else
-            r->requests[i].state = ENDED;
-        r->report->progress.ended += state != PK_REQUEST_QUEUED;
-        r->report->progress.failed += state == PK_REQUEST_FAILED;
+        if (state != PK_REQUEST_QUEUED && !other) {
+            count_ended(r, q, state);
+            continue;
+        }
+        add_size(r, q->document);
+        if (!other)
+            continue;
+        changed[(*changed_count)++] = q->custom_id;
+        if (r->options->changed)
+            r->options->changed(r->options->context, q->document->name);
     }
+    return err;
+}
+
+static pk_err skip_ended(run *r)
+{
+    size_t changed_count = 0;
+    const char **changed = calloc(r->count, sizeof *changed);
+    if (!changed)
+        return pk_fail(PK_NOMEM, "%zu requests", r->count);
+    pk_err err = sort_out(r, changed, &changed_count);
+    if (!err)
+        err = pk_results_withdraw(r->results, changed, changed_count);
+    free(changed);
     return err;
 }
 
@@ -398,6 +451,18 @@ static void fini(run *r)
     pk_documents_fini(&r->documents);
 }
 
+static pk_err process(run *r)
+{
+    pk_err err = start_pipeline(r);
+    if (!err)
+        err = pk_results_begin(r->results);
+    if (!err)
+        err = work(r);
+    if (!err)
+        err = pk_fleet_drain(r->fleet);
+    return err ? err : summarize(r);
+}
+
 pk_err pk_run(const pk_run_options *options, pk_run_report *report)
 {
     run r = {.options = options, .report = report};
@@ -409,15 +474,10 @@ pk_err pk_run(const pk_run_options *options, pk_run_report *report)
         err = list_requests(&r);
     if (!err)
         err = skip_ended(&r);
-    if (!err && report->progress.ended < r.count) {
-        err = start_pipeline(&r);
-        if (!err)
-            err = work(&r);
-        if (!err)
-            err = pk_fleet_drain(r.fleet);
-        if (!err)
-            err = summarize(&r);
-    }
+    if (!err && report->progress.ended < r.count)
+        err = process(&r);
+    else if (!err && !pk_results_summarized(r.results)) /* the run that did the work died before it could */
+        err = summarize(&r);
     fini(&r);
     return err;
 }

@@ -35,6 +35,8 @@ typedef struct {
     const char *run_dir;   /* NULL: {out_dir}/.penstock */
     pk_timeline *timeline; /* or NULL */
     uint64_t kv_tokens;    /* room for KV cache, pk_scheduler_options */
+    /* An earlier run of this directory answered this document when it held something else: it is done anew. */
+    void (*changed)(void *context, const char *document);
     void (*loading)(void *context, uint64_t bytes_done, uint64_t bytes_total);
     void (*loaded)(void *context, const pk_fleet *fleet); /* the pipeline stands; view of the fleet during the call */
     void (*progress)(void *context, const pk_run_progress *progress); /* often; may be NULL like the others */

@@ -35,6 +35,10 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
     pk_json_text_raw(
         out, "{\n  \"requests\": %" PRIu64 ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"left\": %" PRIu64 ",\n",
         p->documents, p->ended - p->failed, p->failed, p->documents - p->ended);
+    if (!fleet)
+        pk_json_text_raw(out,
+                         "  \"note\": \"the run that did the work ended before it could write this: its tokens and "
+                         "times are not known\",\n");
     pk_json_text_raw(out, "  \"prompt_tokens\": %" PRIu64 ", \"completion_tokens\": %" PRIu64 ",\n", p->prompt_tokens,
                      p->sampled_tokens);
     pk_json_text_raw(out, "  \"load_seconds\": %.3f, \"work_seconds\": %.3f, \"tokens_per_second\": %.1f,\n",
@@ -45,7 +49,7 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
     pk_json_text_raw(out, ", \"model_digest\": \"%s\",\n", digest);
     pk_json_text_raw(out,
                      "  \"numeric_mode\": \"cpu float32 (docs/numerics.md), weights as stored\",\n  \"stages\": [");
-    for (size_t i = 0; i < pk_fleet_count(fleet); i++) {
+    for (size_t i = 0; fleet && i < pk_fleet_count(fleet); i++) {
         pk_fleet_stage stage = pk_fleet_at(fleet, i);
         add_stage(out, &stage, i == 0);
     }

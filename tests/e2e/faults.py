@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -215,6 +216,65 @@ class Faults:
             if found:
                 return found
         return self._resumes("again")
+
+    def documents_edited_between_two_runs_are_done_anew(self) -> list[str]:
+        """Drained; then a done document is edited, another one only touched; the same command."""
+        documents = self._place.write_documents(DOCUMENTS, 1200, "edited")
+        running = self._place.start(["edited"], "edits", *WORK)
+        running.await_results(2)
+        running.signal(signal.SIGINT)
+        found = running.end().expect(75)
+        done = [json.loads(line)["custom_id"] for line in lines(running.out / "results.jsonl")]
+        changed, same = documents / done[0].split("/")[1].split("#")[0], documents / done[1].split("/")[1].split("#")[0]
+        changed.write_text("Another text altogether. " * 20)
+        same.write_text(same.read_text())
+        ended = self._place.run(["edited"], "edits", *WORK)
+        found += ended.expect(0, f"edited/{changed.name} has changed since its request ended: it is done anew",
+                              f"{DOCUMENTS} of {DOCUMENTS} requests done")  # fmt: skip
+        found += [f"said {ended.err.count('done anew')} times"] if ended.err.count("done anew") != 1 else []
+        found += self._place.run(["edited"], "edits-fresh", *WORK).expect(0)
+        return found + answer_differences(running.out, answers(self._place.folder / "edits-fresh")) + self._place.left()
+
+    def a_document_that_is_gone_or_back_is_done_anew(self) -> list[str]:
+        place, document = self._place, self._place.write_documents(1, 600, "single") / "part-0.txt"
+        text = document.read_text()
+        found = place.run(["single/part-0.txt"], "gone", *WORK).expect(0)
+        first = answers(place.folder / "gone")
+        document.unlink()
+        found += place.run(["single/part-0.txt"], "gone", *WORK).expect(3, "single/part-0.txt has changed")
+        found += [] if lines(place.folder / "gone/results.jsonl") == [] else ["the old answer is still there"]
+        found += [f"{path.name} is still there" for path in (place.folder / "gone").glob("*.md")]
+        document.write_text(text)
+        found += place.run(["single/part-0.txt"], "gone", *WORK).expect(0, "single/part-0.txt has changed")
+        return found + answer_differences(place.folder / "gone", first)
+
+    def standard_input_that_changed_is_done_anew(self) -> list[str]:
+        found = self._place.run(["-"], "in", *WORK, stdin=b"One text.").expect(0)
+        first = answers(self._place.folder / "in")
+        again = self._place.run(["-"], "in", *WORK, stdin=b"One text.")
+        found += again.expect(0) + (["said to have changed"] if "anew" in again.err else [])
+        found += self._place.run(["-"], "in", *WORK, stdin=b"Another text.").expect(0, "stdin has changed")
+        found += self._place.run(["-"], "in-fresh", *WORK, stdin=b"Another text.").expect(0)
+        found += [] if answers(self._place.folder / "in") != first else ["the old answer is still there"]
+        return found + answer_differences(self._place.folder / "in", answers(self._place.folder / "in-fresh"))
+
+    def a_coordinator_killed_before_its_summary_gets_one_later(self) -> list[str]:
+        for attempt in range(10):
+            out = f"unsummed-{attempt}"
+            running = self._start(out)
+            running.await_results(DOCUMENTS - 1)
+            while len(lines(running.out / "results.jsonl")) < DOCUMENTS and running.process.poll() is None:
+                pass
+            running.kill()
+            if len(lines(running.out / "results.jsonl")) == DOCUMENTS and not (running.out / "summary.json").exists():
+                break
+        else:
+            return ["the summary was always there first"]
+        found = self._run(out).expect(0, f"{DOCUMENTS} of {DOCUMENTS} requests done")  # starts no stage, so sweeps no sockets
+        found += answer_differences(running.out, self._answers)
+        summary = json.loads((running.out / "summary.json").read_text())
+        counts = [summary[key] for key in ("requests", "done", "failed", "left")]
+        return found + ([] if counts == [DOCUMENTS, DOCUMENTS, 0, 0] else [f"the summary counts {counts}"])
 
     def sockets_of_a_running_coordinator_stay(self) -> list[str]:
         """Another run's start removes what the dead left, not what the living use."""

@@ -2,6 +2,8 @@
 #include "place.h"
 
 #include "loader/json.h"
+#include "pipeline/folder.h"
+#include "pipeline/lines.h"
 #include "pipeline/result_name.h"
 #include "pipeline/results.h"
 
@@ -39,6 +41,11 @@ static void put(pk_results *results, const char *custom_id, const char *content)
     pk_result result = answer(custom_id, content);
     if (pk_results_put(results, &result))
         fail_msg("refused: %s", pk_error_text());
+}
+
+static pk_err fail_request(pk_results *results, const char *custom_id, const char *code, const char *message)
+{
+    return pk_results_fail(results, &(pk_failure){.custom_id = custom_id, .code = code, .message = message});
 }
 
 static pk_request_state state_of(pk_results *results, const char *custom_id)
@@ -95,7 +102,7 @@ static void a_failure_is_a_line_of_errors_only(void **state)
 {
     pk_results *results = open_results();
     (void)state;
-    assert_int_equal(pk_results_fail(results, "gone.txt#1", "not_found", "gone.txt: No such file"), PK_OK);
+    assert_int_equal(fail_request(results, "gone.txt#1", "not_found", "gone.txt: No such file"), PK_OK);
     assert_int_equal(state_of(results, "gone.txt#1"), PK_REQUEST_FAILED);
     pk_results_close(&results);
     char *line = place_read("out/deep/errors.jsonl");
@@ -110,7 +117,7 @@ static void a_message_that_was_cut_within_a_character_is_still_json(void **state
 {
     pk_results *results = open_results();
     (void)state;
-    assert_int_equal(pk_results_fail(results, "a#1", "x", "gr\xC3"), PK_OK);
+    assert_int_equal(fail_request(results, "a#1", "x", "gr\xC3"), PK_OK);
     pk_results_close(&results);
     char *line = place_read("out/deep/errors.jsonl");
     assert_non_null(strstr(line, "\"message\": \"gr\xEF\xBF\xBD\"}}\n"));
@@ -125,7 +132,7 @@ static void reopening_resumes_and_leaves_equal_bytes(void **state)
     pk_results *results = open_results();
     assert_int_equal(pk_results_queue(results, requests, 3), PK_OK);
     put(results, "a#1", "first");
-    assert_int_equal(pk_results_fail(results, "b#1", "empty", "b: is empty"), PK_OK);
+    assert_int_equal(fail_request(results, "b#1", "empty", "b: is empty"), PK_OK);
     pk_results_close(&results);
     results = open_results();
     assert_int_equal(pk_results_queue(results, requests, 3), PK_OK);
@@ -153,7 +160,7 @@ static void a_torn_tail_is_cut(void **state)
     (void)state;
     pk_results *results = open_results();
     put(results, "a#1", "first");
-    assert_int_equal(pk_results_fail(results, "b#1", "empty", "b: is empty"), PK_OK);
+    assert_int_equal(fail_request(results, "b#1", "empty", "b: is empty"), PK_OK);
     pk_results_close(&results);
     char *whole = place_read("out/deep/results.jsonl"), *errors = place_read("out/deep/errors.jsonl");
     place_write_mode("out/deep/results.jsonl", "a", "{\"id\": \"bat", 11);
@@ -325,7 +332,7 @@ static void a_full_disk_is_reported_and_continued_after(void **state)
         put(results, "a#1", content);
         limit_files(limit, &old);
         pk_result second = answer("b#1", content);
-        pk_err err = pk_results_put(results, &second), again = pk_results_fail(results, "c#1", "x", "y");
+        pk_err err = pk_results_put(results, &second), again = fail_request(results, "c#1", "x", "y");
         char *text = strdup(pk_error_text());
         if (err) {
             assert_int_equal(err, PK_IO);
@@ -398,7 +405,7 @@ static void a_second_record_for_a_request_stops_the_process(void **state)
                 put(results, "a#1", "first");
             close(STDERR_FILENO); /* the line that says why is expected */
             pk_result again = answer("a#1", "second");
-            pk_err err = i ? pk_results_fail(results, "a#1", "x", "y") : pk_results_put(results, &again);
+            pk_err err = i ? fail_request(results, "a#1", "x", "y") : pk_results_put(results, &again);
             _exit(err ? 2 : 3);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
@@ -492,7 +499,7 @@ static void without_a_directory_lines_go_to_the_standard_streams(void **state)
     int out = divert(1, "stdout"), err = divert(2, "stderr");
     pk_result result = answer("a#1", "first");
     pk_err put_err = pk_results_put(results, &result);
-    pk_err fail_err = pk_results_fail(results, "b#1", "empty", "b: is empty");
+    pk_err fail_err = fail_request(results, "b#1", "empty", "b: is empty");
     pk_err summary_err = pk_results_summary(results, "{}");
     restore(1, out);
     restore(2, err);
@@ -564,9 +571,146 @@ static void names_of_readable_files_never_meet(void **state)
 
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_open, place_close)
 
+static void put_with_input(pk_results *results, const char *custom_id, const char *content, const char *input)
+{
+    pk_result result = answer(custom_id, content);
+    result.input = input;
+    assert_int_equal(pk_results_put(results, &result), PK_OK);
+}
+
+/* a, b and c have answers, d and e failed; b and d are withdrawn. */
+static const char *const withdrawn[] = {"b#1", "d#1"};
+
+static void fill(pk_results *results)
+{
+    put_with_input(results, "a#1", "first", "one");
+    put_with_input(results, "b#1", "second, which says {\"id\": \"batch_req_", "two");
+    assert_int_equal(fail_request(results, "d#1", "empty", "d: is empty"), PK_OK);
+    put_with_input(results, "c#1", "third", "three");
+    assert_int_equal(fail_request(results, "e#1", "empty", "e: is empty"), PK_OK);
+}
+
+static void assert_withdrawn(pk_results *results)
+{
+    char input[PK_INPUT_BYTES];
+    static const char *const kept[] = {"a#1", "c#1", "e#1"};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(state_of(results, withdrawn[i]), PK_REQUEST_QUEUED);
+        assert_int_equal(pk_results_input(results, withdrawn[i], input), PK_OK);
+        assert_string_equal(input, "");
+    }
+    for (size_t i = 0; i < 3; i++)
+        assert_int_not_equal(state_of(results, kept[i]), PK_REQUEST_QUEUED);
+    assert_int_equal(pk_results_input(results, "c#1", input), PK_OK);
+    assert_string_equal(input, "three");
+    assert_int_equal(count_lines("out/deep/results.jsonl"), 2);
+    assert_int_equal(count_lines("out/deep/errors.jsonl"), 1);
+    assert_int_equal(access("out/deep/.results.jsonl.aside", F_OK), -1);
+    assert_int_equal(access("out/deep/.errors.jsonl.aside", F_OK), -1);
+}
+
+/* What is written after a withdrawal is what a run without the withdrawn records would have written. */
+static void finish_and_compare(pk_results *results)
+{
+    put_with_input(results, "d#1", "fourth", "four");
+    assert_int_equal(fail_request(results, "b#1", "empty", "b: is empty"), PK_OK);
+    pk_results_close(&results);
+    assert_int_equal(access("out/deep/b.1.md", F_OK), -1);
+    assert_place_holds("out/deep/d.1.md", "fourth\n");
+    pk_results_options undisturbed = standard;
+    undisturbed.dir = "other";
+    assert_int_equal(pk_results_open(&results, undisturbed), PK_OK);
+    put(results, "a#1", "first");
+    put(results, "c#1", "third");
+    assert_int_equal(fail_request(results, "e#1", "empty", "e: is empty"), PK_OK);
+    put(results, "d#1", "fourth");
+    assert_int_equal(fail_request(results, "b#1", "empty", "b: is empty"), PK_OK);
+    pk_results_close(&results);
+    char *lines = place_read("other/results.jsonl"), *errors = place_read("other/errors.jsonl");
+    assert_place_holds("out/deep/results.jsonl", lines);
+    assert_place_holds("out/deep/errors.jsonl", errors);
+    free(lines);
+    free(errors);
+}
+
+static void withdrawn_records_leave_nothing_behind(void **state)
+{
+    (void)state;
+    pk_results *results = open_results();
+    fill(results);
+    assert_int_equal(pk_results_withdraw(results, withdrawn, 2), PK_OK);
+    assert_int_equal(access("out/deep/b.1.md", F_OK), -1);
+    assert_withdrawn(results);
+    pk_results_close(&results);
+    results = open_results();
+    assert_withdrawn(results);
+    finish_and_compare(results);
+}
+
+static void write_aside(const char *name, const char *aside, uint64_t *length)
+{
+    int folder;
+    assert_int_equal(pk_folder_open(&folder, "out/deep"), PK_OK);
+    char *text = place_read(name[0] == 'r' ? "out/deep/results.jsonl" : "out/deep/errors.jsonl"), *heads[1];
+    char *line = name[0] == 'r' ? strchr(text, '\n') + 1 : text; /* b stands second, d first */
+    heads[0] = strndup(line, 50);
+    pk_lines_without_options options = {
+        .folder = folder, .from = name, .to = aside, .length = *length, .heads = heads, .head_count = 1};
+    assert_int_equal(pk_lines_without(options, length), PK_OK);
+    free(heads[0]);
+    free(text);
+    close(folder);
+}
+
+/* The states that a process can leave that dies in a withdrawal: before it is committed, after, after a rename. */
+static void a_withdrawal_that_was_cut_short_is_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    for (int step = 0; step < 3; step++) {
+        pk_results *results = open_results();
+        pk_journal *journal;
+        fill(results);
+        pk_results_close(&results);
+        assert_int_equal(pk_journal_open(&journal, "out/deep/.penstock/journal.sqlite"), PK_OK);
+        pk_journal_lengths lengths = pk_journal_length(journal);
+        write_aside("results.jsonl", ".results.jsonl.aside", &lengths.results);
+        write_aside("errors.jsonl", ".errors.jsonl.aside", &lengths.errors);
+        if (step > 0)
+            assert_int_equal(pk_journal_withdraw(journal, withdrawn, 2, lengths), PK_OK);
+        pk_journal_close(&journal);
+        if (step == 2)
+            assert_int_equal(rename("out/deep/.results.jsonl.aside", "out/deep/results.jsonl"), 0);
+        results = open_results();
+        if (step == 0) {
+            assert_int_equal(state_of(results, "b#1"), PK_REQUEST_DONE);
+            assert_int_equal(count_lines("out/deep/results.jsonl"), 3);
+            assert_int_equal(pk_results_withdraw(results, withdrawn, 2), PK_OK);
+        }
+        assert_withdrawn(results);
+        finish_and_compare(results);
+        assert_int_equal(system("rm -r out other"), 0);
+    }
+}
+
+static void a_summary_is_missing_until_it_is_written(void **state)
+{
+    (void)state;
+    pk_results *results = open_results();
+    assert_false(pk_results_summarized(results));
+    assert_int_equal(pk_results_begin(results), PK_OK);
+    assert_int_equal(pk_results_summary(results, "{}"), PK_OK);
+    assert_true(pk_results_summarized(results));
+    assert_int_equal(pk_results_begin(results), PK_OK);
+    assert_false(pk_results_summarized(results));
+    pk_results_close(&results);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        IN_PLACE(withdrawn_records_leave_nothing_behind),
+        IN_PLACE(a_withdrawal_that_was_cut_short_is_whole_or_not_at_all),
+        IN_PLACE(a_summary_is_missing_until_it_is_written),
         IN_PLACE(a_result_is_a_line_and_a_readable_file),
         IN_PLACE(a_failure_is_a_line_of_errors_only),
         IN_PLACE(a_message_that_was_cut_within_a_character_is_still_json),
