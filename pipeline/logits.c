@@ -201,10 +201,27 @@ static pk_err work(job *j)
     return err;
 }
 
+/* A message's payload ends below 4 GiB: what a batch could ask of the head is refused before anything is started. */
+static pk_err check_batches(const pk_logits_options *o)
+{
+    const pk_limits *limits = &o->pipeline->limits;
+    bool few = o->last_only && limits->sequences < limits->batch_rows; /* a row of each sequence at most */
+    uint64_t rows = few ? limits->sequences : limits->batch_rows, row_bytes = o->model->vocab * sizeof(float);
+    if (rows * row_bytes <= UINT32_MAX)
+        return PK_OK;
+    return pk_fail(
+        PK_INVALID,
+        "%" PRIu64 " rows of logits of %zu ids are %.1f GiB, more than a message of 4 GiB; lower %s to %" PRIu64 "%s",
+        rows, o->model->vocab, (double)(rows * row_bytes) / 0x1p30, few ? "limits.sequences" : "limits.batch_rows",
+        UINT32_MAX / row_bytes, o->last_only ? "" : ", or ask for the last position only");
+}
+
 pk_err pk_logits(const pk_logits_options *options)
 {
     job j = {.options = options, .model = options->model};
-    pk_err err = open_output(&j);
+    pk_err err = check_batches(options);
+    if (!err)
+        err = open_output(&j);
     if (!err)
         err = pk_fleet_open(&j.fleet, (pk_fleet_options){.pipeline = options->pipeline,
                                                          .model = options->model,

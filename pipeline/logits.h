@@ -24,7 +24,8 @@ typedef struct {
     uint32_t decode_from;      /* a token at a time from this position on; UINT32_MAX: nowhere */
 } pk_logits_options;
 
-/* PK_CLOSED: interrupted; otherwise as pk_fleet_open and pk_engine_step, and PK_IO of the output. No output on failure.
+/* PK_CLOSED: interrupted; PK_INVALID: a batch's logits would not fit a message; otherwise as pk_fleet_open and
+ * pk_engine_step, and PK_IO of the output. No output on failure.
  */
 pk_err pk_logits(const pk_logits_options *options);
 

@@ -163,3 +163,13 @@ quietly() {
     quietly 2 "$penstock" model synth odd --heads 6 --kv-heads 4
     [ ! -e odd ]
 }
+
+@test "logits that no message can hold are refused before anything is started" {
+    "$penstock" model synth model --layers 1 --hidden 16 --heads 2 --head-dim 8 --kv-heads 1 --rotary-dim 4 --inner 8 \
+        --experts 2 --vocab 20000 2>/dev/null
+    echo '[[1, 2]]' >ids.json
+    quietly 2 "$penstock" logits -m model --ids ids.json --out x --batch-rows 65536
+    [[ "$output" == *"65536 rows of logits of 20000 ids are 4.9 GiB, more than a message of 4 GiB; lower limits.batch_rows to 53687, or ask for the last position only" ]]
+    [ ! -e x ]
+    quietly 0 "$penstock" logits -m model --ids ids.json --out x --batch-rows 65536 --positions last --set limits.context=256
+}
