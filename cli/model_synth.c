@@ -1,4 +1,4 @@
-/* model.c - penstock model synth: a random checkpoint of any shape. */
+/* model_synth.c - penstock model synth: a random checkpoint of any shape. */
 #include "cli/command.h"
 #include "cli/progress.h"
 #include "loader/config.h"

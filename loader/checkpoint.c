@@ -1,6 +1,6 @@
 #include "loader/checkpoint.h"
 
-#include "loader/json.h"
+#include "loader/index.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -12,17 +12,13 @@
 
 enum {
     CONFIG_BYTES_MAX = 4 << 20,
-    INDEX_BYTES_MAX = PK_SAFETENSORS_HEADER_MAX,
-    INDEX_VALUES_MAX = PK_SAFETENSORS_TENSORS_MAX + (1 << 16),
     TOKENIZER_BYTES_MAX = 1 << 30,
-    FILE_NAME_MAX = 255,
     BESIDE = 3,        /* files beside the weights in the fingerprint */
     SAMPLE_COUNT = 16, /* of a file's data in the fingerprint */
     SAMPLE_BYTES = 4096,
 };
 
 static const char single_name[] = "model.safetensors";
-static const char index_name[] = "model.safetensors.index.json";
 
 struct pk_checkpoint {
     char *dir;
@@ -32,17 +28,6 @@ struct pk_checkpoint {
     const pk_tensor_entry **entries; /* of all files, in order of name */
     uint64_t bytes;
 };
-
-/* One line of the index: this tensor lies in this file. Views into the index's document. */
-struct placement {
-    const char *tensor, *file;
-};
-
-static int compare_files(const void *left, const void *right)
-{
-    const struct placement *a = left, *b = right;
-    return strcmp(a->file, b->file);
-}
 
 static int compare_entries(const void *left, const void *right)
 {
@@ -55,18 +40,6 @@ static pk_err path_in(char **out, const char *dir, const char *name)
         return PK_OK;
     *out = NULL;
     return pk_fail(PK_NOMEM, "no memory for a path");
-}
-
-/* An index comes from outside: it may name files in its own directory and nothing else. */
-static bool is_plain_name(const char *name)
-{
-    size_t length = strlen(name);
-    if (length == 0 || length > FILE_NAME_MAX || name[0] == '.')
-        return false;
-    for (size_t i = 0; i < length; i++)
-        if (name[i] == '/' || (unsigned char)name[i] < 0x20 || (unsigned char)name[i] >= 0x7f)
-            return false;
-    return true;
 }
 
 static pk_err open_file(pk_checkpoint *checkpoint, const char *name)
@@ -86,91 +59,53 @@ static pk_err open_single(pk_checkpoint *checkpoint)
     return open_file(checkpoint, single_name);
 }
 
-/* The index's weight_map as an array in order of file name. */
-static pk_err list_placements(const pk_json *root, struct placement **out, size_t *count)
-{
-    char shown[PK_JSON_SHOW];
-    const char *tensor;
-    const pk_json *file, *map = pk_json_kind_of(root) == PK_JSON_OBJECT ? pk_json_member(root, "weight_map") : NULL;
-    if (!map || pk_json_kind_of(map) != PK_JSON_OBJECT)
-        return pk_fail(PK_CORRUPT, "weight_map is %s, expected an object", pk_json_show(shown, map));
-    if (pk_json_count(map) == 0)
-        return pk_fail(PK_CORRUPT, "weight_map is empty");
-    struct placement *list = calloc(pk_json_count(map), sizeof *list);
-    if (!list)
-        return pk_fail(PK_NOMEM, "no memory for %zu tensors", pk_json_count(map));
-    *out = list;
-    *count = 0;
-    for (void *at = NULL; pk_json_next(map, &at, &tensor, &file);) {
-        const char *name = pk_json_string(file);
-        if (!name || !is_plain_name(name))
-            return pk_fail(PK_CORRUPT, "a tensor of weight_map lies in %s, expected the plain name of a file",
-                           pk_json_show(shown, file));
-        list[(*count)++] = (struct placement){tensor, name};
-    }
-    qsort(list, *count, sizeof *list, compare_files);
-    return PK_OK;
-}
-
-static size_t count_files(const struct placement *list, size_t count)
-{
-    size_t files = 0;
-    for (size_t i = 0; i < count; i++)
-        files += i == 0 || strcmp(list[i].file, list[i - 1].file) != 0;
-    return files;
-}
-
 /* The index's lines for one file, and that file's header, must name the same tensors: a tensor that only one of them
  * knows means that they do not belong together. */
-static pk_err check_file(const pk_safetensors *file, const struct placement *list, size_t count)
+static pk_err check_file(const pk_safetensors *file, const pk_placement *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (!pk_safetensors_find(file, list[i].tensor))
             return pk_fail(PK_CORRUPT, "tensor %.*s is not in %s, where %s puts it", PK_TENSOR_NAME_MAX, list[i].tensor,
-                           list[i].file, index_name);
+                           list[i].file, PK_INDEX_FILE);
     if (pk_safetensors_count(file) != count)
         return pk_fail(PK_CORRUPT, "%s has %zu tensors, %s puts %zu there", list[0].file, pk_safetensors_count(file),
-                       index_name, count);
+                       PK_INDEX_FILE, count);
     return PK_OK;
 }
 
-static pk_err open_placed(pk_checkpoint *checkpoint, const struct placement *list, size_t count)
+static size_t count_files(const pk_index *index)
+{
+    size_t files = 0;
+    for (size_t first = 0; first < index->count; first += pk_index_run(index, first))
+        files++;
+    return files;
+}
+
+static pk_err open_placed(pk_checkpoint *checkpoint, const pk_index *index)
 {
     pk_err err = PK_OK;
-    size_t files = count_files(list, count);
+    size_t files = count_files(index);
     if (files > PK_CHECKPOINT_SHARDS_MAX)
-        return pk_fail(PK_CORRUPT, "%s names %zu files, expected at most %d", index_name, files,
+        return pk_fail(PK_CORRUPT, "%s names %zu files, expected at most %d", PK_INDEX_FILE, files,
                        PK_CHECKPOINT_SHARDS_MAX);
     if (!(checkpoint->files = calloc(files, sizeof *checkpoint->files)))
         return pk_fail(PK_NOMEM, "no memory for a table of %zu files", files);
-    for (size_t begin = 0, end; begin < count && !err; begin = end) {
-        for (end = begin + 1; end < count && !strcmp(list[end].file, list[begin].file);)
-            end++;
-        if (!(err = open_file(checkpoint, list[begin].file)))
-            err = check_file(checkpoint->files[checkpoint->file_count - 1], list + begin, end - begin);
+    for (size_t first = 0, count; first < index->count && !err; first += count) {
+        const pk_placement *list = index->placements + first;
+        count = pk_index_run(index, first);
+        if (!(err = open_file(checkpoint, list->file)))
+            err = check_file(checkpoint->files[checkpoint->file_count - 1], list, count);
     }
     return err;
 }
 
 static pk_err open_indexed(pk_checkpoint *checkpoint, const char *path)
 {
-    pk_err err = PK_OK;
-    char *text = NULL;
-    size_t bytes = 0, count = 0;
-    pk_json *root = NULL;
-    struct placement *list = NULL;
-
-    if ((err = pk_file_read_all(&text, &bytes, path, INDEX_BYTES_MAX)))
-        goto out; /* names the path already */
-    if ((err = pk_json_open(&root, text, bytes, INDEX_VALUES_MAX)) || (err = list_placements(root, &list, &count))) {
-        err = pk_pass(err, "%s", path);
-        goto out;
-    }
-    err = open_placed(checkpoint, list, count);
-out:
-    free(list);
-    pk_json_close(&root);
-    free(text);
+    pk_index index;
+    pk_err err = pk_index_read(&index, path);
+    if (!err)
+        err = open_placed(checkpoint, &index);
+    pk_index_fini(&index);
     return err;
 }
 
@@ -179,14 +114,15 @@ static pk_err open_files(pk_checkpoint *checkpoint)
 {
     pk_err err = PK_OK;
     char *single = NULL, *index = NULL;
-    if ((err = path_in(&single, checkpoint->dir, single_name)) || (err = path_in(&index, checkpoint->dir, index_name)))
+    if ((err = path_in(&single, checkpoint->dir, single_name)) ||
+        (err = path_in(&index, checkpoint->dir, PK_INDEX_FILE)))
         goto out;
     if (!access(single, F_OK))
         err = open_single(checkpoint);
     else if (!access(index, F_OK))
         err = open_indexed(checkpoint, index);
     else
-        err = pk_fail(PK_IO, "%s: has neither %s nor %s", checkpoint->dir, single_name, index_name);
+        err = pk_fail(PK_IO, "%s: has neither %s nor %s", checkpoint->dir, single_name, PK_INDEX_FILE);
 out:
     free(single);
     free(index);

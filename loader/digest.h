@@ -3,6 +3,8 @@
 #ifndef PK_LOADER_DIGEST_H
 #define PK_LOADER_DIGEST_H
 
+#include "ipc/error.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +14,13 @@ typedef struct {
 } pk_digest;
 
 pk_digest pk_digest_of(const void *data, size_t bytes);
+
+/* The same digest of bytes that come in pieces. */
+typedef struct pk_digest_stream pk_digest_stream;
+pk_err pk_digest_stream_open(pk_digest_stream **out); /* PK_NOMEM */
+void pk_digest_stream_feed(pk_digest_stream *stream, const void *data, size_t bytes);
+pk_digest pk_digest_stream_end(const pk_digest_stream *stream); /* of all that was fed so far */
+void pk_digest_stream_close(pk_digest_stream **stream);
 
 /* 32 hexadecimal digits into out; returns out. */
 enum { PK_DIGEST_TEXT = 33 };

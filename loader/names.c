@@ -178,7 +178,11 @@ static pk_err name_nearest(const pk_checkpoint *checkpoint, const pk_model_confi
     snprintf(message, sizeof message, "%s", pk_error_text());
     if (pk_weight_list_init(&list, config, naming))
         return pk_fail(err, "%s", message);
-    const char *nearest = pk_weight_list_nearest(&list, checkpoint, place->name);
+    const char *nearest = NULL;
+    size_t best = PK_WEIGHT_LIST_NEAR(place->name);
+    for (size_t i = 0; i < pk_checkpoint_count(checkpoint); i++)
+        if (pk_weight_list_nearer(&list, place->name, pk_checkpoint_at(checkpoint, i)->name, &best))
+            nearest = pk_checkpoint_at(checkpoint, i)->name;
     err = pk_fail(err, "%s%s%s", message, nearest ? "; the nearest name there is " : "", nearest ? nearest : "");
     pk_weight_list_fini(&list);
     return err;

@@ -61,19 +61,13 @@ const pk_weight_item *pk_weight_list_find(const pk_weight_list *list, const char
     return bsearch(name, list->items, list->count, sizeof *list->items, compare_name);
 }
 
-const char *pk_weight_list_nearest(const pk_weight_list *list, const pk_checkpoint *checkpoint, const char *missing)
+bool pk_weight_list_nearer(const pk_weight_list *list, const char *missing, const char *candidate, size_t *best)
 {
-    const char *nearest = NULL;
-    size_t best = strlen(missing) / 3 + 1;
-    for (size_t i = 0; i < pk_checkpoint_count(checkpoint); i++) {
-        const char *name = pk_checkpoint_at(checkpoint, i)->name;
-        if (pk_weight_list_find(list, name) || pk_weight_is_constant(name))
-            continue;
-        size_t distance = pk_edit_distance(missing, name);
-        if (distance < best) {
-            best = distance;
-            nearest = name;
-        }
-    }
-    return nearest;
+    if (pk_weight_list_find(list, candidate) || pk_weight_is_constant(candidate))
+        return false;
+    size_t distance = pk_edit_distance(missing, candidate);
+    bool nearer = distance < *best;
+    if (nearer)
+        *best = distance;
+    return nearer;
 }

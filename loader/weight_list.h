@@ -23,8 +23,10 @@ void pk_weight_list_fini(pk_weight_list *list);
 
 const pk_weight_item *pk_weight_list_find(const pk_weight_list *list, const char *name); /* NULL: no weight's */
 
-/* The name that `missing`, a name of the list, was probably spelled as: the nearest among the checkpoint's tensors that
- * the list does not have; NULL when none is near. View into the checkpoint. */
-const char *pk_weight_list_nearest(const pk_weight_list *list, const pk_checkpoint *checkpoint, const char *missing);
+/* For finding the name that `missing`, a name of the list, was probably spelled as: whether `candidate`, a tensor that
+ * is there, is not the list's and nearer than *best, which then says how near. Begin with PK_WEIGHT_LIST_NEAR(missing).
+ */
+#define PK_WEIGHT_LIST_NEAR(missing) (strlen(missing) / 3 + 1)
+bool pk_weight_list_nearer(const pk_weight_list *list, const char *missing, const char *candidate, size_t *best);
 
 #endif

@@ -35,7 +35,7 @@ quietly() {
 }
 
 @test "every command's help has a usage line and ends with two examples" {
-    for command in check graph "model synth"; do
+    for command in check graph "model synth" "model inspect" "model verify"; do
         # shellcheck disable=SC2086
         run "$penstock" $command --help
         [ "$status" -eq 0 ]
@@ -53,7 +53,7 @@ quietly() {
     quietly 2 "$penstock" chek
     [ "$output" = "penstock: unknown command chek; did you mean check?" ]
     quietly 2 "$penstock" model
-    [ "$output" = "penstock: model is the first word of a command, there are: model synth" ]
+    [ "$output" = "penstock: model is the first word of a command, there are: model inspect, model verify, model synth" ]
 }
 
 @test "an unknown option is usage, with the nearest name" {
