@@ -419,7 +419,9 @@ static pk_err write_aside(const pk_results *results, char *const *heads, size_t 
     options.from = errors_file;
     options.to = errors_aside;
     options.length = lengths->errors;
-    return err ? err : pk_lines_without(options, &lengths->errors);
+    if (!err)
+        err = pk_lines_without(options, &lengths->errors);
+    return err ? err : pk_folder_sync(results->folder); /* their names too, before anybody counts on them */
 }
 
 /* A process that dies before the readable files are gone leaves them to the requests' next ends, which put or remove
