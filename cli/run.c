@@ -4,7 +4,6 @@
 #include "cli/run_progress.h"
 #include "cli/source.h"
 #include "pipeline/footprint.h"
-#include "pipeline/graph.h"
 #include "pipeline/run.h"
 
 #include <inttypes.h>

@@ -1,4 +1,8 @@
-/* graph.h - a resolved pipeline drawn as text: one box a process, arrows for the links. */
+/* graph.h - a pipeline drawn: one box a process, arrows for the links.
+ *
+ * Every format is made from the same way of a document through the pipeline (graph_chain.h). SVG is drawn here, not by
+ * Graphviz: it stands in reports, on machines that have none. Text that a person chose (the model's path, names) is
+ * escaped for each format. */
 #ifndef PK_PIPELINE_GRAPH_H
 #define PK_PIPELINE_GRAPH_H
 
@@ -6,13 +10,22 @@
 
 #include <stdbool.h>
 
-/* Draws a resolved pipeline, no line wider than `columns` bytes of terminal (at least one box a line). Boxes and arrows
- * are UTF-8 or, with `ascii`, plain. PK_IO: writing failed. */
+#define PK_GRAPH_FORMATS(X) X(TEXT, "text") X(DOT, "dot") X(MERMAID, "mermaid") X(SVG, "svg") X(JSON, "json")
+
+typedef enum {
+#define X(name, word) PK_GRAPH_##name,
+    PK_GRAPH_FORMATS(X)
+#undef X
+} pk_graph_format;
+
 typedef struct {
-    uint32_t columns;
-    bool ascii;
+    pk_graph_format format;
+    uint32_t columns; /* text and SVG: the widest line, in columns of a terminal; at least one box a line */
+    bool ascii;       /* text: boxes and arrows of ASCII only */
 } pk_graph_options;
 
-pk_err pk_graph_text(const pk_pipeline *pipeline, pk_graph_options options, FILE *out);
+/* Draws a resolved pipeline. SVG is one element, which is a file or stands in a page; it is light or dark as the
+ * reader prefers. PK_NOMEM; PK_IO: writing failed. */
+pk_err pk_graph_draw(const pk_pipeline *pipeline, pk_graph_options options, FILE *out);
 
 #endif

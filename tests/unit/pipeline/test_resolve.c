@@ -322,7 +322,7 @@ static void the_picture_shows_processes_layers_and_threads(void **state)
     assert_int_equal(pk_pipeline_set(&p, "stages.head.threads=2"), PK_OK);
     resolve_good(&p, (struct setting){.layers = 8, .cores = 1, .purpose = PK_PURPOSE_IDS});
     FILE *out = open_memstream(&text, &bytes);
-    assert_int_equal(pk_graph_text(&p, (pk_graph_options){.columns = 120, .ascii = true}, out), PK_OK);
+    assert_int_equal(pk_graph_draw(&p, (pk_graph_options){.columns = 120, .ascii = true}, out), PK_OK);
     fclose(out);
     assert_string_equal(text, expected);
     free(text);
