@@ -66,16 +66,26 @@ static void list_family(char *out, size_t bytes, const char *word)
             used += (size_t)snprintf(out + used, bytes - used, "%s%s", used ? ", " : "", pk_commands[i]->name);
 }
 
-static pk_exit refuse_command(const char *name)
+static const char *nearest_command(const char *name)
 {
     const char *words[COMMANDS_MAX + 1] = {0};
-    char family[256];
     for (size_t i = 0; i < COMMANDS_MAX && pk_commands[i]; ++i)
         words[i] = pk_commands[i]->name;
-    const char *nearest = pk_scalar_nearest(name, words);
+    return pk_scalar_nearest(name, words);
+}
+
+/* second: the word behind it, which may be the slip: "model snyth". NULL: none. */
+static pk_exit refuse_command(const char *name, const char *second)
+{
+    char family[256], both[64];
     list_family(family, sizeof family, name);
-    pk_err err = *family   ? pk_fail(PK_INVALID, "%s is the first word of a command, there are: %s", name, family)
-                 : nearest ? pk_fail(PK_INVALID, "unknown command %s; did you mean %s?", name, nearest)
+    snprintf(both, sizeof both, "%s %s", name, second ? second : "");
+    const char *nearest = nearest_command(name), *nearest_of_two = second ? nearest_command(both) : NULL;
+    if (*family || !nearest)
+        nearest = nearest_of_two;
+    pk_err err = nearest   ? pk_fail(PK_INVALID, "unknown command %s; did you mean %s?",
+                                   nearest == nearest_of_two ? both : name, nearest)
+                 : *family ? pk_fail(PK_INVALID, "%s is the first word of a command, there are: %s", name, family)
                            : pk_fail(PK_INVALID, "unknown command %s; penstock --help lists them", name);
     return pk_exit_report(PK_DOING_USAGE, err);
 }
@@ -93,7 +103,7 @@ static pk_exit dispatch(int argc, char **argv)
     }
     const pk_command *command = pk_command_find(argc, argv, &words);
     if (!command)
-        return refuse_command(argv[0]);
+        return refuse_command(argv[0], argc > 1 ? argv[1] : NULL);
     if (wants_help(argc - words, argv + words)) {
         pk_command_help(command, stdout);
         return PK_EXIT_OK;

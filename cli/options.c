@@ -32,17 +32,14 @@ static pk_err append_word(pk_words *words, const char *word)
     return PK_OK;
 }
 
-static bool is_choice(const char *choices, const char *word)
+void pk_option_choices(const pk_option *option, char room[PK_CHOICES_BYTES], const char *words[PK_CHOICES_MAX + 1])
 {
-    size_t length = strlen(word);
-    for (const char *at = choices; length; ++at) {
-        size_t choice = strcspn(at, "|");
-        if (choice == length && !memcmp(at, word, length))
-            return true;
-        if (!*(at += choice))
-            break;
-    }
-    return false;
+    size_t count = 0;
+    char *rest = NULL;
+    snprintf(room, PK_CHOICES_BYTES, "%s", option->argument);
+    for (char *word = strtok_r(room, "|", &rest); word && count < PK_CHOICES_MAX; word = strtok_r(NULL, "|", &rest))
+        words[count++] = word;
+    words[count] = NULL;
 }
 
 static pk_err refuse_value(const pk_option *option, const char *expected, const char *found)
@@ -50,24 +47,28 @@ static pk_err refuse_value(const pk_option *option, const char *expected, const 
     return pk_fail(PK_INVALID, "--%s: expected %s, found \"%s\"", option->name, expected, found);
 }
 
+/* "a or b or c" */
+static void join_choices(char out[PK_CHOICES_BYTES], const char *const *words)
+{
+    size_t length = 0;
+    for (size_t i = 0; words[i] && length < PK_CHOICES_BYTES; ++i)
+        length += (size_t)snprintf(out + length, PK_CHOICES_BYTES - length, "%s%s", i ? " or " : "", words[i]);
+}
+
 static pk_err store_choice(const pk_option *option, const char *word, const char **out)
 {
-    char expected[128];
-    size_t length = 0;
-    if (is_choice(option->argument, word)) {
-        *out = word;
-        return PK_OK;
-    }
-    for (const char *at = option->argument; *at && length + 5 < sizeof expected; ++at) {
-        if (*at != '|')
-            expected[length++] = *at;
-        else {
-            memcpy(expected + length, " or ", 4);
-            length += 4;
+    char room[PK_CHOICES_BYTES], expected[PK_CHOICES_BYTES];
+    const char *words[PK_CHOICES_MAX + 1];
+    pk_option_choices(option, room, words);
+    for (size_t i = 0; words[i]; ++i)
+        if (!strcmp(words[i], word)) {
+            *out = word;
+            return PK_OK;
         }
-    }
-    expected[length] = 0;
-    return refuse_value(option, expected, word);
+    const char *nearest = pk_scalar_nearest(word, words);
+    join_choices(expected, words);
+    pk_err err = refuse_value(option, expected, word);
+    return nearest ? pk_fail(err, "%s; did you mean %s?", pk_error_text(), nearest) : err;
 }
 
 static bool in_range(const pk_option *option, uint64_t value)

@@ -65,4 +65,9 @@ void pk_options_free(const pk_option *options, void *values, pk_words *operands)
 /* The options, grouped in table order, for a terminal of 100 columns. */
 void pk_options_print(const pk_option *options, FILE *out);
 
+enum { PK_CHOICES_BYTES = 128, PK_CHOICES_MAX = 16 };
+
+/* The words of a PK_OPTION_CHOICE, ended by NULL; views into `room`. */
+void pk_option_choices(const pk_option *option, char room[PK_CHOICES_BYTES], const char *words[PK_CHOICES_MAX + 1]);
+
 #endif

@@ -2,6 +2,7 @@
 #include "pipeline/file.h"
 
 #include "pipeline/keys.h"
+#include "pipeline/scalar.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,17 @@ static pk_stage_spec *find_stage(const pk_pipeline *pipeline, const char *name)
     return NULL;
 }
 
+static const char *nearest_stage(const pk_pipeline *pipeline, const char *name)
+{
+    const char *nearest = NULL, **names = calloc(pipeline->stage_count + 1, sizeof *names);
+    for (uint32_t i = 0; names && i < pipeline->stage_count; ++i)
+        names[i] = pipeline->stages[i].name;
+    if (names)
+        nearest = pk_scalar_nearest(name, names);
+    free(names);
+    return nearest; /* a view into the stages, not into names */
+}
+
 static pk_err refuse_stage(const pk_pipeline *pipeline, const struct assignment *assignment)
 {
     char list[256] = "";
@@ -70,7 +82,9 @@ static pk_err refuse_stage(const pk_pipeline *pipeline, const struct assignment 
     for (uint32_t i = 0, length = 0; i < pipeline->stage_count && length < sizeof list; ++i)
         length +=
             (uint32_t)snprintf(list + length, sizeof list - length, "%s%s", i ? ", " : "", pipeline->stages[i].name);
-    return pk_place_fail(&place, "no stage is called \"%s\", there are %s", assignment->stage, list);
+    const char *nearest = nearest_stage(pipeline, assignment->stage);
+    return pk_place_fail(&place, "no stage is called \"%s\", there are %s%s%s%s", assignment->stage, list,
+                         nearest ? "; did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
 static pk_err keep_override(pk_pipeline *pipeline, const char *text)
@@ -103,11 +117,24 @@ static void *target_of(pk_pipeline *pipeline, const struct assignment *assignmen
     return pipeline;
 }
 
+/* "limit.window": the path's first word is to be a map's. */
+static pk_err check_first(const struct assignment *assignment)
+{
+    char first[PATH_BYTES];
+    pk_place place = place_of(assignment);
+    pk_key_shape shape;
+    snprintf(first, sizeof first, "%.*s", (int)strcspn(assignment->path, "."), assignment->path);
+    pk_err err = pk_key_find(PK_SECTION_TOP, first, &place, &shape);
+    return err ? err : pk_place_fail(&place, "%s has no keys of its own", first);
+}
+
 /* What is known to be wrong about an assignment whatever the stages are. */
 static pk_err check_key(const struct assignment *assignment)
 {
     pk_place place = place_of(assignment);
     pk_key_shape shape = PK_KEY_VALUE;
+    if (assignment->section == PK_SECTION_TOP && strchr(assignment->key, '.'))
+        return check_first(assignment);
     pk_err err = pk_key_find(assignment->section, assignment->key, &place, &shape);
     if (!err && assignment->section == PK_SECTION_TOP && shape != PK_KEY_VALUE)
         return pk_place_fail(&place, "is no single value, expected %s.%s=VALUE", assignment->key,

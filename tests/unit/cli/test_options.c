@@ -176,6 +176,7 @@ static void what_is_wrong_is_refused_with_its_message(void **state)
         {"--room 5XB", "--room: expected a size such as 5GB or 512MiB of at least 1 bytes, found \"5XB\""},
         {"--heat warm", "--heat: expected a number, found \"warm\""},
         {"--mode quick", "--mode: expected fast or slow, found \"quick\""},
+        {"--mode fats", "--mode: expected fast or slow, found \"fats\"; did you mean fast?"},
         {"--mode=", "--mode: expected fast or slow, found \"\""},
         {"--mode fast|slow", "--mode: expected fast or slow, found \"fast|slow\""},
     };

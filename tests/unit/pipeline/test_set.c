@@ -40,7 +40,9 @@ static void overrides_are_checked_like_the_file(void **state)
          "--set limits.batchrows: unknown key, expected context, batch_rows, sequences or window; "
          "did you mean \"batch_rows\"?"},
         {"limit.batch_rows=3",
-         "--set limit.batch_rows: unknown key, expected version, model, limits, generation or stages"},
+         "--set limit.batch_rows: unknown key, expected version, model, limits, generation or stages; did you mean "
+         "\"limits\"?"},
+        {"model.dir=x", "--set model.dir: model has no keys of its own"},
         {"limits=3", "--set limits: is no single value, expected limits.KEY=VALUE"},
         {"stages=3", "--set stages: is no single value, expected stages.NAME.KEY=VALUE"},
         {"stages.low=3", "--set stages.low: expected stages.NAME.KEY=VALUE"},
