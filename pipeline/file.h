@@ -104,4 +104,8 @@ pk_err pk_pipeline_print(const pk_pipeline *pipeline, FILE *out);
 const char *pk_stage_kind_word(pk_stage_kind kind);
 const char *pk_stage_io_word(pk_stage_io io);
 
+/* All words of kinds, ended by NULL: the i-th is that of kind i + 1. And what a kind does, in a few words. Static. */
+const char *const *pk_stage_kind_words(void);
+const char *pk_stage_kind_about(pk_stage_kind kind);
+
 #endif

@@ -25,18 +25,37 @@ struct key {
     uint64_t minimum, maximum;
     unsigned kinds;
     pk_key_shape shape;
-    bool later; /* the design has it, this version has not */
+    bool later;           /* the design has it, this version has not */
+    const char *type;     /* as a person says it; NULL: a whole number from minimum to maximum */
+    const char *standard; /* what is decided where nothing is said; NULL: it must be said */
+    const char *about;    /* a sentence without a full stop */
 };
 
 static take_value take_version, take_model, take_u32, take_u64, take_temperature;
 static take_value take_name, take_kind, take_layers, take_device, take_io;
 
 static const struct key top_keys[] = {
-    {.name = "version", .take = take_version},
-    {.name = "model", .take = take_model, .offset = offsetof(pk_pipeline, model)},
-    {.name = "limits", .shape = PK_KEY_MAP},
-    {.name = "generation", .shape = PK_KEY_MAP},
-    {.name = "stages", .shape = PK_KEY_LIST},
+    {.name = "version", .take = take_version, .type = "1", .about = "the version of this format"},
+    {.name = "model",
+     .take = take_model,
+     .offset = offsetof(pk_pipeline, model),
+     .type = "directory",
+     .about = "a checkpoint as published on the Hub; -m says it on the command line"},
+    {.name = "limits",
+     .shape = PK_KEY_MAP,
+     .type = "map",
+     .standard = "as each key says",
+     .about = "how much is under way at one time"},
+    {.name = "generation",
+     .shape = PK_KEY_MAP,
+     .type = "map",
+     .standard = "as each key says",
+     .about = "how answers are sampled"},
+    {.name = "stages",
+     .shape = PK_KEY_LIST,
+     .type = "list of maps",
+     .standard = "made for this machine",
+     .about = "one entry for each process"},
     {.name = "numeric", .later = true},
     {.name = "snapshots", .later = true},
     {.name = "restart", .later = true},
@@ -45,16 +64,18 @@ static const struct key top_keys[] = {
     {0},
 };
 
-#define LIMIT(member, most)                                                                                            \
+#define LIMIT(member, most, decided, sentence)                                                                         \
     {                                                                                                                  \
-        .name = #member, .take = take_u32, .offset = offsetof(pk_limits, member), .minimum = 1, .maximum = (most)      \
+        .name = #member, .take = take_u32, .offset = offsetof(pk_limits, member), .minimum = 1, .maximum = (most),     \
+        .standard = decided, .about = sentence                                                                         \
     }
 
 static const struct key limit_keys[] = {
-    LIMIT(context, PK_LIMIT_CONTEXT),
-    LIMIT(batch_rows, PK_LIMIT_BATCH_ROWS),
-    LIMIT(sequences, PK_LIMIT_SEQUENCES),
-    LIMIT(window, PK_LIMIT_WINDOW),
+    LIMIT(context, PK_LIMIT_CONTEXT, "the model's, 262144 or what fits, whichever is least",
+          "tokens of one sequence, prompt and answer together"),
+    LIMIT(batch_rows, PK_LIMIT_BATCH_ROWS, "512", "rows (tokens) of one batch, so the longest chunk of a prompt"),
+    LIMIT(sequences, PK_LIMIT_SEQUENCES, "16", "sequences alive at one time; each has a state slot"),
+    LIMIT(window, PK_LIMIT_WINDOW, "2 x (layers stages + 1) + 1", "batches inside the stages at one time"),
     {0},
 };
 
@@ -63,9 +84,21 @@ static const struct key generation_keys[] = {
      .take = take_u32,
      .offset = offsetof(pk_generation, max_tokens),
      .minimum = 1,
-     .maximum = PK_LIMIT_CONTEXT},
-    {.name = "temperature", .take = take_temperature, .offset = offsetof(pk_generation, temperature)},
-    {.name = "seed", .take = take_u64, .offset = offsetof(pk_generation, seed), .maximum = UINT64_MAX},
+     .maximum = PK_LIMIT_CONTEXT,
+     .standard = "512",
+     .about = "tokens of one answer"},
+    {.name = "temperature",
+     .take = take_temperature,
+     .offset = offsetof(pk_generation, temperature),
+     .type = "0 to 100",
+     .standard = "0",
+     .about = "0: the best token each time (greedy)"},
+    {.name = "seed",
+     .take = take_u64,
+     .offset = offsetof(pk_generation, seed),
+     .maximum = UINT64_MAX,
+     .standard = "0",
+     .about = "of the draws at a temperature above 0"},
     {.name = "top_p", .later = true},
     {.name = "top_k", .later = true},
     {.name = "min_p", .later = true},
@@ -76,17 +109,46 @@ static const struct key generation_keys[] = {
 };
 
 static const struct key stage_keys[] = {
-    {.name = "name", .take = take_name, .offset = offsetof(pk_stage_spec, name), .kinds = ANY_KIND},
-    {.name = "kind", .take = take_kind, .offset = offsetof(pk_stage_spec, kind), .kinds = ANY_KIND},
-    {.name = "layers", .take = take_layers, .kinds = KIND(LAYERS)},
+    {.name = "name",
+     .take = take_name,
+     .offset = offsetof(pk_stage_spec, name),
+     .kinds = ANY_KIND,
+     .type = "1 to 32 of a-z, 0-9 and -",
+     .standard = "the kind; of a layers stage layers-FIRST-LAST",
+     .about = "what logs, tables and ps call it; no two stages share one"},
+    {.name = "kind",
+     .take = take_kind,
+     .offset = offsetof(pk_stage_spec, kind),
+     .kinds = ANY_KIND,
+     .type = "a stage kind",
+     .about = "what the process does; `penstock stages` lists the kinds"},
+    {.name = "layers",
+     .take = take_layers,
+     .kinds = KIND(LAYERS),
+     .type = "FIRST-LAST or one number",
+     .about = "the layers that it holds, from 0; each of the model's in exactly one stage"},
     {.name = "threads",
      .take = take_u32,
      .offset = offsetof(pk_stage_spec, threads),
      .minimum = 1,
      .maximum = PK_LIMIT_THREADS,
-     .kinds = COMPUTING},
-    {.name = "device", .take = take_device, .offset = offsetof(pk_stage_spec, device), .kinds = COMPUTING},
-    {.name = "io", .take = take_io, .offset = offsetof(pk_stage_spec, io), .kinds = COMPUTING},
+     .kinds = COMPUTING,
+     .standard = "cores / layers stages, at least 1",
+     .about = "threads that compute"},
+    {.name = "device",
+     .take = take_device,
+     .offset = offsetof(pk_stage_spec, device),
+     .kinds = COMPUTING,
+     .type = "cpu, cpu:plain or cpu:avx2",
+     .standard = "cpu",
+     .about = "where it computes; cpu is the fastest that this processor runs"},
+    {.name = "io",
+     .take = take_io,
+     .offset = offsetof(pk_stage_spec, io),
+     .kinds = COMPUTING,
+     .type = "auto, uring or pread",
+     .standard = "auto",
+     .about = "how it reads weights; auto is io_uring, or pread with a warning where that is forbidden"},
     {.name = "on", .later = true},
     {.name = "experts", .later = true},
     {.name = "replicas", .later = true},
@@ -121,6 +183,21 @@ static const char *const kind_words[] = {
 
 /* What the design has besides. */
 static const char *const later_kinds[] = {"experts", "filter", "verify", "judge", "program", NULL};
+
+const char *const *pk_stage_kind_words(void)
+{
+    return kind_words + 1;
+}
+
+const char *pk_stage_kind_about(pk_stage_kind kind)
+{
+    static const char *const texts[] = {
+#define X(name, code, word, text) [code] = text,
+        PK_STAGE_KINDS(X)
+#undef X
+    };
+    return texts[kind];
+}
 
 const char *pk_stage_kind_word(pk_stage_kind kind)
 {
@@ -372,6 +449,28 @@ pk_err pk_key_find(pk_section section, const char *name, const pk_place *place, 
         if (!key->later)
             words[count++] = key->name;
     return refuse_unknown(place, "unknown key", name, words);
+}
+
+static bool is_taken(const struct key *key, pk_section section, pk_stage_kind kind)
+{
+    return !key->later && (section != PK_SECTION_STAGE || key->kinds & 1u << kind);
+}
+
+bool pk_key_about_at(pk_section section, pk_stage_kind kind, size_t index, pk_key_about *out)
+{
+    const struct key *key = section_keys(section);
+    for (; key->name; ++key)
+        if (is_taken(key, section, kind) && !index--)
+            break;
+    if (!key->name)
+        return false;
+    *out = (pk_key_about){.name = key->name, .standard = key->standard, .about = key->about};
+    if (key->type)
+        snprintf(out->type, sizeof out->type, "%s", key->type);
+    else
+        snprintf(out->type, sizeof out->type, "%llu to %llu", (unsigned long long)key->minimum,
+                 (unsigned long long)key->maximum);
+    return true;
 }
 
 /* A key that only stages of another kind have. */

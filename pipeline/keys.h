@@ -48,4 +48,16 @@ pk_err pk_key_find(pk_section section, const char *key, const pk_place *place, p
  * stage must have its kind already, unless `key` is "kind". Variables are expanded here. */
 pk_err pk_key_store(pk_section section, const char *key, const pk_value *value, void *target);
 
+/* What a person should know of a key; views of static text. */
+typedef struct {
+    const char *name;
+    char type[48];
+    const char *standard; /* what is decided where nothing is said; NULL: it must be said */
+    const char *about;    /* a sentence without a full stop */
+} pk_key_about;
+
+/* The index-th key that this version has in a section; of stages, that this kind takes (otherwise `kind` does not
+ * matter). False behind the last. */
+bool pk_key_about_at(pk_section section, pk_stage_kind kind, size_t index, pk_key_about *out);
+
 #endif

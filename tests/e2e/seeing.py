@@ -17,7 +17,7 @@ from typing import Optional
 from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from e2e.command import TIMEOUT_S, Command, CommandError, build_folder  # noqa: E402
+from e2e.command import ROOT, TIMEOUT_S, Command, CommandError, build_folder  # noqa: E402
 from e2e.runs import facts_of  # noqa: E402
 from reference.tally import Tally  # noqa: E402
 
@@ -69,7 +69,7 @@ class Seeing:
 
     def _run(self, *words: str, stdin: Optional[str] = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run([str(self._binary), *words], capture_output=True, text=True, timeout=TIMEOUT_S, cwd=self._folder,
-                              stdin=None if stdin else subprocess.DEVNULL, input=stdin)  # fmt: skip
+                              **({"input": stdin} if stdin else {"stdin": subprocess.DEVNULL}))  # fmt: skip
 
     def _say(self, *words: str) -> str:
         done = self._run(*words)
@@ -134,6 +134,90 @@ class Seeing:
         found += differs("its other name", json.loads(self._graph("--format", "json")), graph)
         layers = [(node["first_layer"], node["last_layer"]) for node in graph["nodes"] if node["kind"] == "layers"]
         return found + differs("layers", layers, [(0, 1), (2, 3)])
+
+    def stages_are_listed_in_the_order_of_a_document(self) -> list[str]:
+        kinds = self._report("stages")
+        found = differs("kinds", [kind["kind"] for kind in kinds], ["tokenize", "layers", "head", "detokenize"])
+        text = self._say("stages").splitlines()
+        found += differs("text", [line.split(maxsplit=1) for line in text], [[kind["kind"], kind["about"]] for kind in kinds])
+        libexec = self._binary.parents[1] / "libexec" / "penstock"
+        return found + [f"{kind['process']} is no program" for kind in kinds if not (libexec / kind["process"]).exists()]
+
+    def _keys(self, subject: str) -> list[dict]:
+        return self._report("inspect", subject)["keys"]
+
+    def inspect_tells_every_key_that_a_pipeline_file_may_have(self) -> list[str]:
+        """The reader's own list, out of its refusal of a key that nobody has."""
+        found = []
+        for subject, text in (("pipeline", "zzzz: 1"), ("limits", "limits: { zzzz: 1 }"), ("generation", "generation: { zzzz: 1 }")):
+            refusal = self._run("check", "-", "-m", str(self._model), stdin=f"version: 1\n{text}\n").stderr
+            listed = re.split(", | or ", refusal.strip().partition("expected ")[2].partition(";")[0])
+            found += differs(subject, [key["name"] for key in self._keys(subject)], listed)
+        return found
+
+    def inspect_tells_a_stage_only_the_keys_that_it_takes(self) -> list[str]:
+        values = {"layers": "0-3", "threads": "1", "device": "cpu", "io": "auto", "name": "x"}
+        found = []
+        for kind in ("tokenize", "layers", "head", "detokenize"):
+            told = {key["name"] for key in self._keys(kind)} - {"kind"}
+            for key in values:
+                text = f"version: 1\nstages: [{{ kind: {kind}, {key}: {values[key]} }}]\n"
+                refusal = self._run("check", "-", "-m", str(self._model), stdin=text).stderr
+                found += differs(f"{key} of {kind} is told", key in told, f"a {kind} stage has no {key}" not in refusal)
+        return found
+
+    def inspect_tells_the_defaults_that_check_fills_in(self) -> list[str]:
+        printed = self._say("check", "-m", str(self._model), "--print")
+        found = []
+        for subject in ("limits", "generation"):
+            for key in self._keys(subject):
+                value = re.search(rf"^{subject}: .*\b{key['name']}: ([\d.]+)", printed, re.MULTILINE)[1]
+                if key["default"].isdigit():
+                    found += differs(f"{subject}.{key['name']}", key["default"], value)
+        return found
+
+    def inspect_says_in_text_what_it_says_in_json(self) -> list[str]:
+        found = []
+        for subject in ("pipeline", "limits", "tokenize", "layers", "head"):
+            text = self._say("inspect", subject)
+            found += [f"{subject}: no {word!r}" for key in self._keys(subject) for word in key.values() if word and word not in text]
+        return found
+
+    def the_document_of_the_pipeline_file_has_the_same_keys(self) -> list[str]:
+        text = (ROOT / "docs" / "pipeline-file.md").read_text()
+        told = set(re.findall(r"^\| `([a-z_.]+)` \|", text, re.MULTILINE))
+        keys = {key["name"] for key in self._keys("pipeline")} - {"limits", "generation"}
+        keys |= {f"{map}.{key['name']}" for map in ("limits", "generation") for key in self._keys(map)}
+        keys |= {key["name"] for key in self._keys("layers")}
+        return differs("keys of the document", sorted(told), sorted(keys))
+
+    def a_wrong_name_is_answered_with_the_nearest_right_one(self) -> list[str]:
+        model = ("-m", str(self._model))
+        slips = {
+            "check?": ("chekc",), "model synth?": ("model", "snyth"), "layers?": ("inspect", "layesr"), "svg?": ("graph", "-f", "svgg"),
+            "--format?": ("graph", "--fromat", "svg"), "bf16?": ("model", "synth", "x", "--dtype", "bf61"),
+            '"limits"?': ("check", *model, "--set", "limit.window=2"), '"window"?': ("check", *model, "--set", "limits.windwo=2"),
+            '"layers-2-3"?': ("check", "p.yaml", *model, "--set", "stages.layers-2-33.threads=1"),
+            '"cpu:avx2"?': ("check", "p.yaml", *model, "--set", "stages.head.device=cpu:axv2"),
+            '"pread"?': ("check", "p.yaml", *model, "--set", "stages.head.io=prread"),
+        }  # fmt: skip
+        found = []
+        for right, words in slips.items():
+            done = self._run(*words)
+            said = done.stderr.strip()
+            if done.returncode != 2 or done.stdout or not said.endswith(f"did you mean {right}"):
+                found.append(f"{' '.join(words)}: exit {done.returncode}, {said!r}, expected … did you mean {right}")
+        done = subprocess.run([str(ROOT / "check"), "unti"], capture_output=True, text=True)
+        return found + differs("check unti", done.stderr, "check: there is no suite unti; did you mean unit?\n")
+
+    def check_tells_its_verdict_in_json(self) -> list[str]:
+        verdict = self._report("check", "p.yaml", "-m", str(self._model))
+        expected = {"good": True, "error": None, "source": "p.yaml", "model": str(self._model), "stages": 5, "layers": 4}
+        found = differs("a good one", verdict, expected)
+        done = self._run("check", "p.yaml", "-m", str(self._model), "--set", "limits.window=0", "--json")
+        error = '--set limits.window: expected a whole number from 1 to 4096, found "0"'
+        found += differs("a bad one", json.loads(done.stdout), {"good": False, "error": error, "source": "p.yaml"})
+        return found + differs("its exit code and words", (done.returncode, done.stderr), (2, f"penstock: {error}\n"))
 
 
 def main() -> int:
