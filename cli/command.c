@@ -3,21 +3,14 @@
 #include <stdbool.h>
 #include <string.h>
 
-extern const pk_command pk_command_run, pk_command_check, pk_command_graph, pk_command_stages, pk_command_inspect,
-    pk_command_tokenize, pk_command_logits, pk_command_model_inspect, pk_command_model_verify, pk_command_model_synth;
+extern const pk_command pk_command_run, pk_command_report, pk_command_check, pk_command_graph, pk_command_stages,
+    pk_command_inspect, pk_command_tokenize, pk_command_logits, pk_command_model_inspect, pk_command_model_verify,
+    pk_command_model_synth;
 
 const pk_command *const pk_commands[] = {
-    &pk_command_run,
-    &pk_command_check,
-    &pk_command_graph,
-    &pk_command_stages,
-    &pk_command_inspect,
-    &pk_command_tokenize,
-    &pk_command_logits,
-    &pk_command_model_inspect,
-    &pk_command_model_verify,
-    &pk_command_model_synth,
-    NULL,
+    &pk_command_run,           &pk_command_report,       &pk_command_check,       &pk_command_graph,
+    &pk_command_stages,        &pk_command_inspect,      &pk_command_tokenize,    &pk_command_logits,
+    &pk_command_model_inspect, &pk_command_model_verify, &pk_command_model_synth, NULL,
 };
 
 /* How many of argv's first words are the command's name, all of it; 0: it is another command. */

@@ -1,11 +1,15 @@
 /* run.c - penstock run: documents in, answers out. */
 #include "cli/command.h"
+#include "cli/json.h"
 #include "cli/progress.h"
 #include "cli/run_progress.h"
 #include "cli/source.h"
+#include "loader/file.h"
 #include "pipeline/footprint.h"
+#include "pipeline/report.h"
 #include "pipeline/run.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +18,8 @@
 
 struct values {
     pk_source source;
-    const char *question, *out, *run_dir, *trace;
+    const char *question, *out, *run_dir, *trace, *report;
+    bool json;
 };
 
 static const pk_option options[] = {
@@ -43,6 +48,17 @@ static const pk_option options[] = {
      .help = "folder for the journal and the stages' logs (default: DIR/.penstock)",
      PK_OPTION_INTO(struct values, run_dir)},
     PK_TRACE_OPTION(struct values, trace),
+    {.name = "report",
+     .type = PK_OPTION_TEXT,
+     .argument = "FILE.html",
+     .group = "Output",
+     .help = "one self-contained page with the graph, the timeline and tables of stages and requests",
+     PK_OPTION_INTO(struct values, report)},
+    {.name = "json",
+     .type = PK_OPTION_FLAG,
+     .group = "Output",
+     .help = "print what stands in summary.json at the end, for programs",
+     PK_OPTION_INTO(struct values, json)},
     {0},
 };
 
@@ -82,18 +98,37 @@ static pk_exit report(const pk_run_report *done, const struct values *values, pk
     return p->failed ? PK_EXIT_PARTIAL : PK_EXIT_OK;
 }
 
-static pk_exit process(const struct values *values, const pk_pipeline *pipeline, const pk_model_config *model,
-                       const pk_words *inputs)
+static pk_exit write_report(const struct values *values, const char *trace, bool unended)
 {
-    pk_timeline *timeline = NULL;
+    pk_err err = pk_report_write(&(pk_report_options){.out_dir = values->out,
+                                                      .run_dir = values->run_dir,
+                                                      .trace = trace,
+                                                      .unended = unended,
+                                                      .path = values->report});
+    if (!err)
+        fprintf(stderr, "penstock: the report is %s\n", values->report);
+    return pk_exit_report(PK_DOING_OUTPUT, err);
+}
+
+static pk_exit print_summary(const char *out_dir)
+{
+    enum { SUMMARY_BYTES = 16 << 20 };
+    char path[4352];
+    pk_json_text text = {0};
+    snprintf(path, sizeof path, "%s/summary.json", out_dir);
+    pk_err err = pk_file_read_all(&text.bytes, &text.used, path, SUMMARY_BYTES);
+    return err ? pk_exit_report(PK_DOING_OUTPUT, err) : pk_json_print(&text);
+}
+
+/* The run itself; *begun: the output directory is ours, so that there is something to report. */
+static pk_exit process(const struct values *values, const pk_pipeline *pipeline, const pk_model_config *model,
+                       const pk_words *inputs, pk_timeline *timeline, bool *begun)
+{
     pk_run_report done = {0};
     pk_run_view view;
     pk_machine machine = pk_machine_read();
-    pk_err err = values->trace ? pk_timeline_open(&timeline, values->trace) : PK_OK;
-    if (err)
-        return pk_exit_report(PK_DOING_OUTPUT, err);
     pk_run_view_begin(&view);
-    err =
+    pk_err err =
         pk_run(&(pk_run_options){.pipeline = pipeline,
                                  .model = model,
                                  .inputs = inputs->items,
@@ -111,9 +146,63 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
                                  .context = &view},
                &done);
     pk_run_view_end(&view);
-    pk_exit code = report(&done, values, err);
-    err = pk_timeline_close(&timeline);
-    return code ? code : pk_exit_report(PK_DOING_OUTPUT, err);
+    *begun = done.progress.documents > 0;
+    return report(&done, values, err);
+}
+
+static bool has_ended(pk_exit code)
+{
+    return code == PK_EXIT_OK || code == PK_EXIT_PARTIAL || code == PK_EXIT_DRAINED;
+}
+
+/* A report needs the timeline's file. Without --trace it is one without a name, which goes with the process. */
+static pk_err nameless_trace(char *path, size_t bytes)
+{
+    FILE *file = tmpfile();
+    if (!file || fcntl(fileno(file), F_SETFD, FD_CLOEXEC))
+        return pk_fail_errno(PK_IO, "a file for the report's timeline");
+    snprintf(path, bytes, "/proc/self/fd/%d", fileno(file));
+    return PK_OK;
+}
+
+/* The run, and what is made of it afterwards. What the run says goes before what a failed page would. */
+static pk_exit process_and_report(const struct values *values, const pk_pipeline *pipeline,
+                                  const pk_model_config *model, const pk_words *inputs)
+{
+    pk_timeline *timeline = NULL;
+    char nameless[64];
+    const char *trace = values->trace;
+    bool begun = false;
+    pk_err err = PK_OK;
+    if (values->report && !trace) {
+        err = nameless_trace(nameless, sizeof nameless);
+        trace = nameless;
+    }
+    if (!err && trace)
+        err = pk_timeline_open(&timeline, trace);
+    if (err)
+        return pk_exit_report(PK_DOING_OUTPUT, err);
+    pk_exit code = process(values, pipeline, model, inputs, timeline, &begun), later = PK_EXIT_OK;
+    if ((err = pk_timeline_close(&timeline)))
+        later = pk_exit_report(PK_DOING_OUTPUT, err);
+    else if (values->report && begun)
+        later = write_report(values, trace, !has_ended(code));
+    if (!later && values->json && has_ended(code))
+        later = print_summary(values->out);
+    return code ? code : later;
+}
+
+/* What goes together. */
+static pk_err check_values(const struct values *values, const pk_words *inputs)
+{
+    if (!inputs->count)
+        return pk_fail(PK_INVALID, "an input is needed: a file, a folder or -");
+    if (!values->question)
+        return pk_fail(PK_INVALID, "a question is needed: -q TEXT");
+    if (!strcmp(values->out, "-") && (values->report || values->json))
+        return pk_fail(PK_INVALID, "--%s is made of what stands in the output directory, found -o -",
+                       values->report ? "report" : "json");
+    return PK_OK;
 }
 
 static pk_exit run(const void *parsed, const pk_words *operands)
@@ -123,13 +212,12 @@ static pk_exit run(const void *parsed, const pk_words *operands)
     pk_words inputs = {.items = operands->items + (file != NULL), .count = operands->count - (file != NULL)};
     pk_pipeline pipeline;
     pk_model_config model;
-    if (!inputs.count || !values->question)
-        return pk_exit_report(PK_DOING_USAGE, pk_fail(PK_INVALID, "%s",
-                                                      inputs.count ? "a question is needed: -q TEXT"
-                                                                   : "an input is needed: a file, a folder or -"));
+    pk_err err = check_values(values, &inputs);
+    if (err)
+        return pk_exit_report(PK_DOING_USAGE, err);
     pk_exit code = pk_source_resolve(&values->source, file, PK_PURPOSE_TEXT, &pipeline, &model);
     if (!code)
-        code = process(values, &pipeline, &model, &inputs);
+        code = process_and_report(values, &pipeline, &model, &inputs);
     pk_pipeline_fini(&pipeline);
     return code;
 }

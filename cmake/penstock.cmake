@@ -36,6 +36,15 @@ function(pk_library name)
     endforeach()
 endfunction()
 
+# pk_embed(TARGET FILE SYMBOL): `const char SYMBOL[]` in TARGET holds FILE and a NUL behind it.
+function(pk_embed target file symbol)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+    file(READ ${file} bytes HEX)
+    string(REGEX REPLACE "(..)" "\\\\x\\1" bytes "${bytes}")
+    file(GENERATE OUTPUT ${symbol}.c CONTENT "extern const char ${symbol}[];\nconst char ${symbol}[] = \"${bytes}\";\n")
+    target_sources(${target} PRIVATE ${CMAKE_CURRENT_BINARY_DIR}/${symbol}.c)
+endfunction()
+
 # pk_stage(NAME SOURCES … LINK …): the stage program libexec/penstock/penstock-NAME.
 function(pk_stage name)
     cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})

@@ -2,8 +2,10 @@
 #include "ipc/clock.h"
 #include "loader/checkpoint.h"
 #include "loader/digest.h"
+#include "loader/file.h"
 #include "pipeline/documents.h"
 #include "pipeline/engine.h"
+#include "pipeline/folder.h"
 #include "pipeline/run_summary.h"
 
 #include <assert.h>
@@ -396,22 +398,61 @@ static pk_err digest_model(run *r)
     return err ? pk_fail(PK_CORRUPT, "%s", pk_error_text()) : PK_OK; /* whatever it is: the model cannot be used */
 }
 
+/* The run directory into `out`; false: the run has none. */
+static bool run_folder(const pk_run_options *options, char *out, size_t bytes)
+{
+    if (!options->run_dir && !options->out_dir)
+        return false;
+    snprintf(out, bytes, "%s%s", options->run_dir ? options->run_dir : options->out_dir,
+             options->run_dir ? "" : "/.penstock");
+    return true;
+}
+
+/* The resolved pipeline as a file, for whoever looks at the run later. */
+static pk_err keep_pipeline(const pk_pipeline *pipeline, const char *dir)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    int folder = -1;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out)
+        return pk_fail_errno(PK_NOMEM, "the resolved pipeline");
+    pk_err err = pk_pipeline_print(pipeline, out);
+    if (fclose(out) && !err)
+        err = pk_fail(PK_NOMEM, "the resolved pipeline");
+    if (err == PK_INVALID) { /* a path that YAML cannot hold: the run goes on without */
+        fprintf(stderr, "penstock: warning: pipeline.yaml is not kept: %s\n", pk_error_text());
+        free(text);
+        return PK_OK;
+    }
+    if (!err)
+        err = pk_folder_open(&folder, dir);
+    if (!err)
+        err = pk_folder_put(folder, "pipeline.yaml", (pk_folder_data){.head = text, .head_bytes = bytes});
+    pk_file_close(&folder);
+    free(text);
+    return pk_pass(err, "%s", dir);
+}
+
 static pk_err start_pipeline(run *r)
 {
     const pk_run_options *o = r->options;
-    char logs[4096] = "";
+    char dir[4096], logs[4112] = "";
     uint64_t start = pk_clock_ns();
-    if (o->run_dir || o->out_dir)
-        snprintf(logs, sizeof logs, "%s%s/logs", o->run_dir ? o->run_dir : o->out_dir, o->run_dir ? "" : "/.penstock");
-    if (logs[0])
+    pk_err err = PK_OK;
+    if (run_folder(o, dir, sizeof dir)) {
+        if ((err = keep_pipeline(o->pipeline, dir)))
+            return err;
+        snprintf(logs, sizeof logs, "%s/logs", dir);
         mkdir(logs, 0777); /* where it cannot be made, opening the first log says so */
-    pk_err err = pk_fleet_open(&r->fleet, (pk_fleet_options){.pipeline = o->pipeline,
-                                                             .model = o->model,
-                                                             .log_dir = logs[0] ? logs : NULL,
-                                                             .timeline = o->timeline,
-                                                             .loading = o->loading,
-                                                             .loading_context = o->context,
-                                                             .interrupted_by = &r->report->last_signal});
+    }
+    err = pk_fleet_open(&r->fleet, (pk_fleet_options){.pipeline = o->pipeline,
+                                                      .model = o->model,
+                                                      .log_dir = logs[0] ? logs : NULL,
+                                                      .timeline = o->timeline,
+                                                      .loading = o->loading,
+                                                      .loading_context = o->context,
+                                                      .interrupted_by = &r->report->last_signal});
     if (err)
         return err;
     r->report->load_ns = pk_clock_ns() - start;

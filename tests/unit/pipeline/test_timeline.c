@@ -4,6 +4,7 @@
 #include "ipc/clock.h"
 #include "loader/json.h"
 #include "pipeline/timeline.h"
+#include "pipeline/timeline_read.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -148,6 +149,107 @@ static void a_path_that_cannot_be_made_is_refused(void **state)
 
 #define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_open, place_close)
 
+/* What a picture of t.json is made of. */
+static pk_timeline_view read_back(uint64_t marks_max, uint32_t bins)
+{
+    pk_timeline_view view;
+    if (pk_timeline_read(&view, "t.json", marks_max, bins))
+        fail_msg("refused: %s", pk_error_text());
+    return view;
+}
+
+static void write_ten_slices(void)
+{
+    pk_timeline *timeline = open_timeline();
+    assert_int_equal(pk_timeline_process(timeline, 7, "low"), PK_OK);
+    assert_int_equal(pk_timeline_process(timeline, 8, "idle"), PK_OK);
+    for (uint64_t i = 0; i < 10; ++i)
+        assert_int_equal(pk_timeline_slice(timeline, slice(1000 + 10000 * i, 6000 + 10000 * i)), PK_OK);
+    assert_int_equal(pk_timeline_counter(timeline, "in flight", 50000, 3), PK_OK);
+    assert_int_equal(pk_timeline_close(&timeline), PK_OK);
+}
+
+static void few_slices_are_read_back_one_by_one(void **state)
+{
+    (void)state;
+    write_ten_slices();
+    pk_timeline_view view = read_back(10, 4);
+    assert_int_equal(view.row_count, 2);
+    assert_string_equal(view.rows[0].name, "low");
+    assert_string_equal(view.rows[0].category, "decode");
+    assert_int_equal(view.rows[0].busy_ns, 50000);
+    assert_null(view.rows[1].category);
+    assert_null(view.bins);
+    assert_int_equal(view.mark_count, 10);
+    assert_int_equal(view.marks[9].start_ns, 90000);
+    assert_int_equal(view.marks[9].end_ns, 95000);
+    assert_int_equal(view.marks[9].batch, 3);
+    assert_int_equal(view.marks[9].rows, 12);
+    assert_int_equal(view.end_ns, 95000);
+    pk_timeline_view_fini(&view);
+}
+
+static void many_slices_are_read_back_as_sums_that_lose_nothing(void **state)
+{
+    (void)state;
+    write_ten_slices();
+    for (uint32_t bins = 1; bins < 200; bins += 7) {
+        uint64_t sum = 0;
+        pk_timeline_view view = read_back(9, bins);
+        assert_null(view.marks);
+        assert_int_equal(view.slice_count, 10);
+        for (uint32_t bin = 0; bin < view.bin_count; ++bin) {
+            assert_true(view.bins[bin] <= view.bin_ns);
+            assert_int_equal(view.bins[view.bin_count + bin], 0);
+            sum += view.bins[bin];
+        }
+        assert_int_equal(sum, 50000);
+        pk_timeline_view_fini(&view);
+    }
+}
+
+static void a_timeline_cut_anywhere_is_read_or_refused(void **state)
+{
+    (void)state;
+    write_ten_slices();
+    char *text = place_read("t.json");
+    for (size_t bytes = strlen(text); bytes-- > 0;) {
+        pk_timeline_view view;
+        place_write_mode("t.json", "w", text, bytes);
+        assert_int_equal(pk_timeline_read(&view, "t.json", 5, 3), PK_OK);
+        assert_true(view.slice_count <= 10);
+        pk_timeline_view_fini(&view);
+    }
+    free(text);
+}
+
+static void a_file_that_is_no_timeline_is_refused_by_line(void **state)
+{
+    pk_timeline_view view;
+    (void)state;
+    place_write("t.json", "[\n{\"ph\": \"X\"},\nrubbish,\n]\n");
+    assert_int_equal(pk_timeline_read(&view, "t.json", 5, 3), PK_CORRUPT);
+    assert_int_equal(strncmp(pk_error_text(), "t.json: line 3: ", 16), 0);
+    pk_timeline_view_fini(&view);
+    assert_error(pk_timeline_read(&view, "none.json", 5, 3), PK_IO, "none.json: No such file or directory");
+    pk_timeline_view_fini(&view);
+}
+
+static void numbers_that_no_clock_says_are_bounded(void **state)
+{
+    pk_timeline_view view;
+    (void)state;
+    place_write("t.json",
+                "[\n{\"ph\": \"X\", \"ts\": 1e300, \"dur\": 1e300, \"pid\": -9},\n"
+                "{\"ph\": \"X\", \"ts\": -5, \"dur\": \"x\", \"pid\": null},\n"
+                "{\"ph\": \"X\", \"args\": [{}]},\n7,\n[],\n{\"ph\": \"M\", \"name\": \"process_name\"}\n]\n");
+    for (uint64_t marks = 0; marks < 4; ++marks) {
+        assert_int_equal(pk_timeline_read(&view, "t.json", marks, 100), PK_OK);
+        assert_int_equal(view.slice_count, 3);
+        pk_timeline_view_fini(&view);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +260,11 @@ int main(void)
         IN_PLACE(a_killed_run_leaves_whole_events),
         IN_PLACE(an_event_that_does_not_fit_is_left_out_and_the_file_stays_json),
         IN_PLACE(a_path_that_cannot_be_made_is_refused),
+        IN_PLACE(few_slices_are_read_back_one_by_one),
+        IN_PLACE(many_slices_are_read_back_as_sums_that_lose_nothing),
+        IN_PLACE(a_timeline_cut_anywhere_is_read_or_refused),
+        IN_PLACE(a_file_that_is_no_timeline_is_refused_by_line),
+        IN_PLACE(numbers_that_no_clock_says_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
