@@ -16,9 +16,10 @@ typedef struct {
     const char *summary;       /* one line in the list and on top of --help */
     const char *operands;      /* as --help writes them: "[PIPELINE.yaml]"; "" for none */
     uint32_t minimum, maximum; /* number of operands */
+    const char *operand_words; /* what an operand may be, "one|two"; NULL: a path, for the completion of shells */
     const char *details;       /* paragraphs under the usage line, or NULL */
     const pk_option *options;  /* ends with a row without a name; --help is added to every command */
-    size_t values_bytes;       /* of the struct that the options point into */
+    size_t values_bytes;       /* of the struct that the options point into; 0: there are none */
     const char *examples[2];   /* real command lines */
     pk_exit (*run)(const void *values, const pk_words *operands);
 } pk_command;

@@ -11,6 +11,8 @@
 
 enum { SUBJECTS_MAX = 64 };
 
+#define KIND_WORD(name, code, word, text) word "|"
+
 struct values {
     bool json;
 };
@@ -125,6 +127,7 @@ const pk_command pk_command_inspect = {
     .operands = "KIND",
     .minimum = 1,
     .maximum = 1,
+    .operand_words = PK_STAGE_KINDS(KIND_WORD) "pipeline|limits|generation",
     .details = "KIND is a kind of stage (`penstock stages` lists them), or one of the other maps of a pipeline file:\n"
                "pipeline, limits, generation.",
     .options = options,

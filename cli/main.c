@@ -44,7 +44,7 @@ static pk_err check_operands(const pk_command *command, const pk_words *operands
 static pk_exit run_command(const pk_command *command, int argc, char **argv)
 {
     pk_words operands = {0};
-    void *values = calloc(1, command->values_bytes);
+    void *values = calloc(1, command->values_bytes + 1); /* of a command without options nothing */
     if (!values)
         return pk_exit_report(PK_DOING_USAGE, pk_fail(PK_NOMEM, "no memory for the options"));
     pk_err err = pk_options_parse(command->options, argc, argv, values, &operands);

@@ -219,6 +219,89 @@ class Seeing:
         found += differs("a bad one", json.loads(done.stdout), {"good": False, "error": error, "source": "p.yaml"})
         return found + differs("its exit code and words", (done.returncode, done.stderr), (2, f"penstock: {error}\n"))
 
+    def _commands(self) -> dict[str, str]:
+        """Every command with its help."""
+        names = re.findall(r"^  ([a-z]+(?: [a-z]+)?)  +\S", self._say("--help"), re.MULTILINE)
+        return {name: self._say(*name.split(), "--help") for name in names}
+
+    def _options(self, said: str) -> list[str]:
+        return re.findall(r"^  (?:-\w, |    )(--[a-z-]+)", said, re.MULTILINE)
+
+    def the_manual_page_is_read_without_a_warning(self) -> list[str]:
+        page = self._say("manual")
+        done = subprocess.run([tool("groff"), "-ww", "-man", "-k", "-Tutf8", "-P-cbou"], input=page, capture_output=True, text=True)
+        shown = re.sub(r"\s+", " ", done.stdout.replace("\u2010", "-"))
+        found = differs("groff", (done.returncode, done.stderr), (0, ""))
+        for name, said in self._commands().items():
+            found += [] if f"penstock {name}" in shown else [f"no {name}"]
+            found += [f"{name}: no {option}" for option in self._options(said) if not re.search(rf"{option}\b", shown)]
+        return found + [f"not in it: {word}" for word in ("EXIT STATUS", "75 drained before the end") if word not in shown]
+
+    def the_manual_page_passes_mandoc(self) -> list[str]:
+        done = subprocess.run([tool("mandoc"), "-Tlint", "-Werror"], input=self._say("manual"), capture_output=True, text=True)
+        return differs("mandoc", (done.returncode, done.stdout), (0, ""))
+
+    def _complete(self, *words: str) -> list[str]:
+        """What bash offers for the last word, which may be begun."""
+        (self._folder / "penstock.bash").write_text(self._say("completion", "bash"))
+        quoted = " ".join("'" + word + "'" for word in words)
+        before = words[-2] if len(words) > 1 else "penstock"
+        script = (f"source penstock.bash; COMP_WORDS=(penstock {quoted}); COMP_CWORD={len(words)}; "
+                  f"_penstock penstock '{words[-1]}' '{before}'; printf '%s\\n' \"${{COMPREPLY[@]}}\"")  # fmt: skip
+        done = subprocess.run(["bash", "--norc", "-c", script], cwd=self._folder, capture_output=True, text=True)
+        if done.returncode or done.stderr:
+            raise CommandError(f"bash: {done.stderr}")
+        return [word for word in done.stdout.splitlines() if word]
+
+    def bash_completes_commands_options_words_and_paths(self) -> list[str]:
+        (self._folder / "papers of mine").mkdir(exist_ok=True)
+        (self._folder / "papers.txt").touch()
+        expected = {
+            ("gr",): ["graph"], ("model", "sy"): ["synth"], ("graph", "--fo"): ["--for", "--format"],
+            ("graph", "--format", "m"): ["mermaid"], ("graph", "-f", "s"): ["svg"], ("graph", "--format", "=", "d"): ["dot"],
+            ("graph", "--format", "="): ["text", "dot", "mermaid", "svg", "json"],
+            ("inspect", "la"): ["layers"], ("completion", ""): ["bash", "zsh", "fish"],
+            ("model", "synth", "--dtype", "bf"): ["bf16"], ("run", "pap"): ["papers of mine", "papers.txt"],
+            ("run", "-m", "pap"): ["papers of mine"], ("run", "-q", ""): [], ("stages", "x"): [], ("nonsense", "x"): [],
+        }  # fmt: skip
+        return [line for words, offered in expected.items() for line in differs(" ".join(words), sorted(self._complete(*words)), sorted(offered))]
+
+    def bash_knows_every_command_and_option(self) -> list[str]:
+        found = []
+        for name, said in self._commands().items():
+            found += [] if name.split()[-1] in self._complete(*name.split()[:-1], "") else [f"no {name}"]
+            found += differs(f"options of {name}", sorted(self._complete(*name.split(), "--")), sorted({"--help", *self._options(said)}))
+        return found
+
+    def fish_completes_too(self) -> list[str]:
+        (self._folder / "penstock.fish").write_text(self._say("completion", "fish"))
+        found = []
+        for line, offered in (("gr", "graph"), ("graph --format m", "mermaid"), ("model sy", "synth"), ("inspect la", "layers"),
+                              ("graph --asc", "--ascii")):  # fmt: skip
+            script = f"source penstock.fish; complete -C 'penstock {line}'"
+            done = subprocess.run([tool("fish"), "--no-config", "-c", script], cwd=self._folder, capture_output=True, text=True,
+                                  env={"HOME": str(self._folder), "PATH": "/usr/bin:/bin", "TERM": "dumb"})  # fmt: skip
+            found += differs(line, ([word.partition("\t")[0] for word in done.stdout.splitlines()], done.stderr), ([offered], ""))
+        return found
+
+    def zsh_completes_with_the_script_of_bash(self) -> list[str]:
+        (self._folder / "_penstock").write_text(self._say("completion", "zsh"))
+        script = "autoload -U +X compinit && compinit -D -u; source ./_penstock; print -r -- $_comps[penstock]"
+        done = subprocess.run([tool("zsh"), "-f", "-c", script], cwd=self._folder, capture_output=True, text=True)
+        return differs("zsh", (done.stdout, done.stderr), ("_bash_complete -F _penstock\n", ""))
+
+    def they_are_installed_where_they_are_looked_for(self) -> list[str]:
+        build, prefix = self._binary.parents[1], self._folder / "installed"
+        done = subprocess.run(["cmake", "--install", str(build), "--prefix", str(prefix)], capture_output=True, text=True)
+        if done.returncode:
+            return [done.stderr]
+        made = {"share/man/man1/penstock.1": ("manual",), "share/bash-completion/completions/penstock": ("completion", "bash"),
+                "share/zsh/site-functions/_penstock": ("completion", "zsh"),
+                "share/fish/vendor_completions.d/penstock.fish": ("completion", "fish")}  # fmt: skip
+        found = [line for path, words in made.items() for line in differs(path, (prefix / path).read_text() == self._say(*words), True)]
+        again = subprocess.run([str(prefix / "bin/penstock"), "--version"], capture_output=True, text=True)
+        return found + differs("the installed command", again.stdout, self._say("--version"))
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
