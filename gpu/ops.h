@@ -143,11 +143,18 @@ typedef struct pk_ops {
     pk_err (*mix_shared)(pk_device *, float *moe, const float *mlp, const float *coefficient, size_t rows, size_t width);
 } pk_ops;
 
+/* Bumped from any thread. C++, in which kernels are written, has no _Atomic: there it is only handed on. */
+#ifdef __cplusplus
+typedef uint64_t pk_work_counter;
+#else
+typedef _Atomic uint64_t pk_work_counter;
+#endif
+
 typedef struct {
     const char *backend; /* "cpu" (the fastest that this processor runs), "cpu:plain", "cpu:avx2"; view */
     unsigned threads;    /* at least 1; the calling thread is one of them */
     /* Bumped for every piece of work done, from any of its threads; the sign of life that beats carry. May be NULL. */
-    _Atomic uint64_t *progress;
+    pk_work_counter *progress;
 } pk_device_options;
 
 /* PK_INVALID: no such backend, or this processor cannot run it. */
