@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from e2e.command import TIMEOUT_S, CommandError, build_folder  # noqa: E402
 from e2e.runs import EXAMPLES, Workplace, facts_of, records  # noqa: E402
-from e2e.seeing import Skip, differs, tool  # noqa: E402
+from e2e.seeing import Skip, differs, keys_of, told_keys, tool  # noqa: E402
 from reference.tally import Tally  # noqa: E402
 
 SHAPE = ("--layers", 4, "--softmax-every", 4, "--hidden", 64, "--heads", 4, "--head-dim", 16, "--kv-heads", 2,
@@ -176,6 +176,7 @@ class Reports:
         ended = self._run("json", "--json")
         summary = json.loads(ended.out)
         found = ended.expect(3) + differs("its file", json.loads((self._folder / "json/summary.json").read_text()), summary)
+        found += differs("its keys", sorted(keys_of(summary)), sorted(told_keys("run") - {"summary"}))
         again = self._run("json", "--json")
         return found + differs("again, with nothing to do", json.loads(again.out), summary)
 

@@ -55,6 +55,19 @@ def tool(name: str) -> str:
     return path
 
 
+def keys_of(value: object) -> set[str]:
+    """Of a JSON value and all that is in it."""
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return set(value if isinstance(value, dict) else ()).union(*map(keys_of, inside))
+
+
+def told_keys(command: str) -> set[str]:
+    """Those that docs/operations.md tells of what a command prints with --json."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    row = re.search(rf"^\| `penstock {command} --json` \|(.*)\|$", text, re.MULTILINE)
+    return set(re.findall(r"`([a-z_]+)`", row[1])) if row else set()
+
+
 class Seeing:
     def __init__(self, command: Command) -> None:
         self._command, self._binary = command, command.binary
@@ -218,6 +231,15 @@ class Seeing:
         error = '--set limits.window: expected a whole number from 1 to 4096, found "0"'
         found += differs("a bad one", json.loads(done.stdout), {"good": False, "error": error, "source": "p.yaml"})
         return found + differs("its exit code and words", (done.returncode, done.stderr), (2, f"penstock: {error}\n"))
+
+    def the_keys_of_json_are_those_of_the_document(self) -> list[str]:
+        model = ("-m", str(self._model))
+        bad = json.loads(self._run("check", *model, "--set", "limits.window=0", "--json").stdout)
+        values = {
+            "check": [self._report("check", *model), bad], "graph": self._report("graph", *model), "stages": self._report("stages"),
+            "inspect": [self._report("inspect", subject) for subject in ("limits", "layers")],
+        }  # fmt: skip
+        return [line for command, value in values.items() for line in differs(command, sorted(keys_of(value)), sorted(told_keys(command)))]
 
     def _commands(self) -> dict[str, str]:
         """Every command with its help."""
