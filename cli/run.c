@@ -5,16 +5,19 @@
 #include "cli/run_progress.h"
 #include "cli/source.h"
 #include "loader/file.h"
+#include "pipeline/folder.h"
 #include "pipeline/footprint.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct values {
     pk_source source;
@@ -165,6 +168,20 @@ static pk_err nameless_trace(char *path, size_t bytes)
     return PK_OK;
 }
 
+/* Said before the run, not after it: whether the page can be written. Its folder may be the run's own, not made yet. */
+static pk_err prepare_report(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return pk_fail(PK_NOMEM, "a path");
+    const char *dir = dirname(copy);
+    pk_err err = pk_folder_make(dir);
+    if (!err && access(dir, W_OK))
+        err = pk_fail_errno(PK_INVALID, "%s", dir);
+    free(copy);
+    return pk_pass(err, "--report %s", path);
+}
+
 /* The run, and what is made of it afterwards. What the run says goes before what a failed page would. */
 static pk_exit process_and_report(const struct values *values, const pk_pipeline *pipeline,
                                   const pk_model_config *model, const pk_words *inputs)
@@ -174,7 +191,9 @@ static pk_exit process_and_report(const struct values *values, const pk_pipeline
     const char *trace = values->trace;
     bool begun = false;
     pk_err err = PK_OK;
-    if (values->report && !trace) {
+    if (values->report)
+        err = prepare_report(values->report);
+    if (!err && values->report && !trace) {
         err = nameless_trace(nameless, sizeof nameless);
         trace = nameless;
     }

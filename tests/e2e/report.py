@@ -184,6 +184,10 @@ class Reports:
         found = self._run("-", "--report", "x.html").expect(2, "--report is made of what stands in the output directory, found -o -")
         return found + self._run("-", "--json").expect(2, "--json is made of what stands in the output directory, found -o -")
 
+    def a_page_that_cannot_be_written_is_said_before_the_run(self) -> list[str]:
+        found = self._run("unstarted", "--report", "docs/bad.txt/x.html").expect(2, "--report docs/bad.txt/x.html: ")
+        return found + differs("a run", (self._folder / "unstarted").exists(), False)
+
     def what_is_no_run_is_refused(self) -> list[str]:
         (self._folder / "empty").mkdir()
         done = self._report("--run", "empty", "-o", "x.html")
