@@ -21,6 +21,7 @@ typedef struct {
 /* Members of an object, with an empty value where they are not or are something else. */
 const char *pk_report_word(const pk_json *object, const char *name);
 double pk_report_number(const pk_json *object, const char *name);
+uint64_t pk_report_count(const pk_json *object, const char *name); /* rounded; whatever stands there, 0 to 10^15 */
 
 /* 64,439 */
 void pk_report_whole(FILE *out, uint64_t value);

@@ -34,7 +34,7 @@ static void put_tokens(FILE *out, const pk_json *usage, const char *name)
 {
     fputs("<td class=\"n\">", out);
     if (usage)
-        pk_report_whole(out, (uint64_t)pk_report_number(usage, name));
+        pk_report_whole(out, pk_report_count(usage, name));
     fputs("</td>", out);
 }
 

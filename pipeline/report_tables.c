@@ -17,11 +17,10 @@ double pk_report_number(const pk_json *object, const char *name)
     return pk_json_number(pk_json_member(object, name), &value) ? value : 0;
 }
 
-/* What a file says may be no count: those read as 0. */
-static uint64_t whole_of(const pk_json *object, const char *name)
+uint64_t pk_report_count(const pk_json *object, const char *name)
 {
-    int64_t value = 0;
-    return pk_json_integer(pk_json_member(object, name), &value) && value > 0 ? (uint64_t)value : 0;
+    double value = pk_report_number(object, name) + 0.5;
+    return value > 0 ? (uint64_t)(value < 1e15 ? value : 1e15) : 0;
 }
 
 void pk_report_whole(FILE *out, uint64_t value)
@@ -56,18 +55,18 @@ pk_err pk_report_figures(pk_report *report)
 {
     const pk_json *summary = report->summary;
     FILE *out = report->out;
-    uint64_t failed = whole_of(summary, "failed"), left = whole_of(summary, "left");
+    uint64_t failed = pk_report_count(summary, "failed"), left = pk_report_count(summary, "left");
     if (!summary) {
         put_missing(out);
         return PK_OK;
     }
-    put_count(out, whole_of(summary, "done"), "done", "good");
+    put_count(out, pk_report_count(summary, "done"), "done", "good");
     put_count(out, failed, "failed", failed ? "bad" : "");
     if (left)
         put_count(out, left, "left", "");
-    put_count(out, whole_of(summary, "prompt_tokens"), "prompt tokens", "");
-    put_count(out, whole_of(summary, "completion_tokens"), "answer tokens", "");
-    put_count(out, (uint64_t)(pk_report_number(summary, "tokens_per_second") + 0.5), "tokens/s", "");
+    put_count(out, pk_report_count(summary, "prompt_tokens"), "prompt tokens", "");
+    put_count(out, pk_report_count(summary, "completion_tokens"), "answer tokens", "");
+    put_count(out, pk_report_count(summary, "tokens_per_second"), "tokens/s", "");
     put_real(out, "%.2f s", pk_report_number(summary, "work_seconds"), "working");
     put_real(out, "%.2f s", pk_report_number(summary, "load_seconds"), "loading");
     return PK_OK;
@@ -102,8 +101,8 @@ static void put_compute_cells(FILE *out, const pk_json *stage)
         fputs("<td></td><td></td>", out);
         return;
     }
-    put_whole_cell(out, whole_of(stage, "threads"));
-    fprintf(out, "<td class=\"n\">%.1f</td>", (double)whole_of(stage, "weight_bytes") / 1e6);
+    put_whole_cell(out, pk_report_count(stage, "threads"));
+    fprintf(out, "<td class=\"n\">%.1f</td>", (double)pk_report_count(stage, "weight_bytes") / 1e6);
 }
 
 static void put_stage(FILE *out, const pk_json *stage, double work)
@@ -115,8 +114,8 @@ static void put_stage(FILE *out, const pk_json *stage, double work)
     put_word_cell(out, pk_report_word(stage, "device"));
     put_compute_cells(out, stage);
     fprintf(out, "<td class=\"n\">%.3f</td>", pk_report_number(stage, "load_seconds"));
-    put_whole_cell(out, whole_of(stage, "batches"));
-    put_whole_cell(out, whole_of(stage, "rows"));
+    put_whole_cell(out, pk_report_count(stage, "batches"));
+    put_whole_cell(out, pk_report_count(stage, "rows"));
     put_seconds_cell(out, pk_report_number(stage, "busy_seconds"), work);
     put_seconds_cell(out, pk_report_number(stage, "wait_seconds"), work);
     fputs("</tr>\n", out);

@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from e2e.command import TIMEOUT_S, CommandError, build_folder  # noqa: E402
-from e2e.runs import EXAMPLES, Workplace, facts_of, records  # noqa: E402
-from e2e.seeing import Skip, differs, keys_of, told_keys, tool  # noqa: E402
+from e2e.runs import EXAMPLES, Workplace, differs, facts_of, record_all, records, tool  # noqa: E402
+from e2e.seeing import keys_of, told_keys  # noqa: E402
 from reference.tally import Tally  # noqa: E402
 
 SHAPE = ("--layers", 4, "--softmax-every", 4, "--hidden", 64, "--heads", 4, "--head-dim", 16, "--kv-heads", 2,
@@ -310,15 +310,7 @@ def main() -> int:
     parser.add_argument("--only", help="facts whose name holds this")
     options = parser.parse_args()
     tally = Tally()
-    for fact in facts_of(Reports(build_folder(options.build))):
-        if options.only and options.only not in fact.__name__:
-            continue
-        try:
-            tally.record(fact.__name__, fact())
-        except Skip as reason:
-            tally.skip(fact.__name__, str(reason))
-        except (CommandError, ValueError, KeyError, OSError) as error:
-            tally.record(fact.__name__, [f"{type(error).__name__}: {error}"])
+    record_all(tally, list(facts_of(Reports(build_folder(options.build)))), options.only)
     return tally.finish()
 
 

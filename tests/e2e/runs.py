@@ -268,6 +268,21 @@ def answer_differences(out: Path, expected: dict[str, object]) -> list[str]:
     ]
 
 
+class Skip(Exception):
+    """What this fact needs is not on this machine."""
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    if not path:
+        raise Skip(f"{name} is not installed")
+    return path
+
+
+def differs(what: str, seen: object, expected: object) -> list[str]:
+    return [] if seen == expected else [f"{what}: {seen!r}, expected {expected!r}"]
+
+
 def record_all(tally: Tally, facts: Sequence[Callable[[], list[str]]], only: Optional[str] = None) -> None:
     """Runs each fact: a function that returns complaints, and whose name says what holds."""
     for fact in facts:
@@ -276,8 +291,12 @@ def record_all(tally: Tally, facts: Sequence[Callable[[], list[str]]], only: Opt
             continue
         try:
             tally.record(name, fact())
+        except Skip as reason:
+            tally.skip(name, str(reason))
         except CommandError as error:
             tally.record(name, [str(error)])
+        except (LookupError, OSError, SyntaxError, ValueError) as error:  # what was to be read is not what was expected
+            tally.record(name, [f"{type(error).__name__}: {error}"])
 
 
 def facts_of(suite: object) -> Iterator[Callable[[], list[str]]]:

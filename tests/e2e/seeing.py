@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,7 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from e2e.command import ROOT, TIMEOUT_S, Command, CommandError, build_folder  # noqa: E402
-from e2e.runs import facts_of  # noqa: E402
+from e2e.runs import differs, facts_of, record_all, tool  # noqa: E402
 from reference.tally import Tally  # noqa: E402
 
 HOSTILE = 'm "]; end %% <b>&lt; \\n #quot; \'$(x) -->|\x1b[2J\u202e'
@@ -38,21 +37,6 @@ MERMAID = [
     re.compile(r'    (?P<a>[a-z]+\d*) -->\|"(?P<carries>[a-z ]+)"\| (?P<b>[a-z]+\d*)'),
     re.compile(r"  end"),
 ]
-
-
-class Skip(Exception):
-    """A tool that this fact needs is not on this machine."""
-
-
-def differs(what: str, seen: object, expected: object) -> list[str]:
-    return [] if seen == expected else [f"{what}: {seen!r}, expected {expected!r}"]
-
-
-def tool(name: str) -> str:
-    path = shutil.which(name)
-    if not path:
-        raise Skip(f"{name} is not installed")
-    return path
 
 
 def keys_of(value: object) -> set[str]:
@@ -251,7 +235,7 @@ class Seeing:
 
     def the_manual_page_is_read_without_a_warning(self) -> list[str]:
         page = self._say("manual")
-        done = subprocess.run([tool("groff"), "-ww", "-man", "-k", "-Tutf8", "-P-cbou"], input=page, capture_output=True, text=True)
+        done = subprocess.run([tool("groff"), "-ww", "-man", "-Tutf8", "-P-cbou"], input=page, capture_output=True, text=True)
         shown = re.sub(r"\s+", " ", done.stdout.replace("\u2010", "-"))
         found = differs("groff", (done.returncode, done.stderr), (0, ""))
         for name, said in self._commands().items():
@@ -331,15 +315,7 @@ def main() -> int:
     parser.add_argument("--only", help="facts whose name holds this")
     options = parser.parse_args()
     tally = Tally()
-    for fact in facts_of(Seeing(Command(build_folder(options.build)))):
-        if options.only and options.only not in fact.__name__:
-            continue
-        try:
-            tally.record(fact.__name__, fact())
-        except Skip as reason:
-            tally.skip(fact.__name__, str(reason))
-        except (CommandError, ValueError, ElementTree.ParseError) as error:
-            tally.record(fact.__name__, [f"{type(error).__name__}: {error}"])
+    record_all(tally, list(facts_of(Seeing(Command(build_folder(options.build))))), options.only)
     return tally.finish()
 
 
