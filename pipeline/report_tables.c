@@ -148,6 +148,7 @@ static void put_fact(FILE *out, const char *name, const char *word)
 pk_err pk_report_facts(pk_report *report)
 {
     fputs("<dl>\n", report->out);
+    put_fact(report->out, "question", pk_report_word(report->summary, "question"));
     put_fact(report->out, "model", pk_report_word(report->summary, "model"));
     put_fact(report->out, "model digest", pk_report_word(report->summary, "model_digest"));
     put_fact(report->out, "numeric mode", pk_report_word(report->summary, "numeric_mode"));

@@ -46,7 +46,9 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
                      work > 0 ? (double)(p->prompt_tokens + p->sampled_tokens) / work : 0);
     pk_json_text_raw(out, "  \"model\": ");
     pk_json_text_word(out, options->pipeline->model);
-    pk_json_text_raw(out, ", \"model_digest\": \"%s\",\n", digest);
+    pk_json_text_raw(out, ", \"model_digest\": \"%s\",\n  \"question\": ", digest);
+    pk_json_text_word(out, options->question);
+    pk_json_text_raw(out, ",\n");
     pk_json_text_raw(out,
                      "  \"numeric_mode\": \"cpu float32 (docs/numerics.md), weights as stored\",\n  \"stages\": [");
     for (size_t i = 0; fleet && i < pk_fleet_count(fleet); i++) {

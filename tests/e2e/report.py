@@ -130,7 +130,7 @@ class Reports:
             told = [row[7].replace(",", ""), row[9], row[10]]
             found += differs(f"batches, busy, wait of {row[0]}", told,
                              [str(stage["batches"]), f"{stage['busy_seconds']:.3f}", f"{stage['wait_seconds']:.3f}"])  # fmt: skip
-        found += [f"{key} is not on it" for key in ("model_digest", "numeric_mode", "model") if summary[key] not in self._page.text]
+        found += [f"{key} is not on it" for key in ("model_digest", "numeric_mode", "model", "question") if summary[key] not in self._page.text]
         return found
 
     def the_page_has_the_graph_and_the_timeline(self) -> list[str]:
