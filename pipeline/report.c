@@ -159,5 +159,6 @@ pk_err pk_report_write(const pk_report_options *options)
         err = put_file(options->path, page, bytes);
     pk_json_close(&report.summary);
     free(page);
-    return err;
+    /* Damaged bytes of our own, on our disk. */
+    return err == PK_CORRUPT ? pk_fail(PK_IO, "%s", pk_error_text()) : err;
 }

@@ -25,7 +25,8 @@ typedef struct {
     const char *path;    /* of the page; replaced atomically */
 } pk_report_options;
 
-/* PK_INVALID: out_dir holds no run; PK_CORRUPT: one of its files is damaged; PK_IO; PK_NOMEM. */
+/* PK_INVALID: out_dir holds no run, or `trace` is no timeline; PK_IO: one of the run's files is damaged or cannot be
+ * read, or the page cannot be written; PK_NOMEM. */
 pk_err pk_report_write(const pk_report_options *options);
 
 #endif

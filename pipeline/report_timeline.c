@@ -88,6 +88,8 @@ pk_err pk_report_timeline(pk_report *report)
         return PK_OK;
     }
     pk_err err = pk_timeline_read(&view, report->options->trace, PK_REPORT_SLICES, PK_REPORT_BINS);
+    if (err == PK_CORRUPT)
+        err = pk_fail(PK_INVALID, "%s", pk_error_text()); /* a person named the file */
     if (!err && !view.slice_count)
         fputs("<p class=\"missing\">The timeline has no batches.</p>\n", report->out);
     else if (!err)

@@ -206,7 +206,12 @@ class Reports:
         found = differs("a torn last line", self._report("--run", "damaged", "-o", "x1.html").returncode, 0)
         (copy / "results.jsonl").write_bytes(lines[0] + b"{]\n")
         done = self._report("--run", "damaged", "-o", "x2.html")
-        return found + ([] if done.returncode and "results.jsonl: line 2: " in done.stderr else [f"{done.returncode}: {done.stderr}"])
+        return found + ([] if done.returncode == 74 and "results.jsonl: line 2: " in done.stderr else [f"{done.returncode}: {done.stderr}"])
+
+    def a_file_that_is_no_timeline_is_usage(self) -> list[str]:
+        done = self._report("--run", "out", "--trace", "out/.penstock/pipeline.yaml", "-o", "x3.html")
+        found = differs("exit", done.returncode, 2) + differs("a page", (self._folder / "x3.html").exists(), False)
+        return found + ([] if "pipeline.yaml: line 1: " in done.stderr else [done.stderr])
 
     def an_answer_of_any_bytes_is_shown(self) -> list[str]:
         copy = Path(shutil.copytree(self._folder / "out", self._folder / "odd"))
