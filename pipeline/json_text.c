@@ -3,6 +3,7 @@
 #include "ipc/utf8.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ static bool reserve(pk_json_text *text, size_t bytes)
     return true;
 }
 
-static void put(pk_json_text *text, const char *bytes, size_t count)
+void pk_json_text_bytes(pk_json_text *text, const char *bytes, size_t count)
 {
     if (count == 0 || !reserve(text, count))
         return;
@@ -97,12 +98,12 @@ static void put_escaped(pk_json_text *text, const char *string, size_t bytes)
         const char *escape = escape_of((unsigned char)string[i], room);
         if (!escape)
             continue;
-        put(text, string + done, i - done);
-        put(text, escape, strlen(escape));
+        pk_json_text_bytes(text, string + done, i - done);
+        pk_json_text_bytes(text, escape, strlen(escape));
         done = i + 1;
     }
     if (done < bytes)
-        put(text, string + done, bytes - done);
+        pk_json_text_bytes(text, string + done, bytes - done);
 }
 
 static void put_mended(pk_json_text *text, const char *string, size_t bytes)
@@ -119,17 +120,89 @@ static void put_mended(pk_json_text *text, const char *string, size_t bytes)
 
 void pk_json_text_string(pk_json_text *text, const char *string, size_t bytes)
 {
-    put(text, "\"", 1);
+    pk_json_text_bytes(text, "\"", 1);
     if (pk_utf8_check(string, bytes, NULL))
         put_escaped(text, string, bytes);
     else
         put_mended(text, string, bytes);
-    put(text, "\"", 1);
+    pk_json_text_bytes(text, "\"", 1);
 }
 
 void pk_json_text_word(pk_json_text *text, const char *string)
 {
     pk_json_text_string(text, string, strlen(string));
+}
+
+/* Python's repr of a float: the fewest digits that read back equal, without an exponent from 1e-4 up to below 1e16. */
+static void put_real(pk_json_text *text, double value)
+{
+    enum { DIGITS = 17, FIXED_BELOW = 16, FIXED_FROM = -4 };
+    char shown[40];
+    int digits = 0;
+    do
+        snprintf(shown, sizeof shown, "%.*e", digits, value);
+    while (strtod(shown, NULL) != value && ++digits < DIGITS);
+    int exponent = atoi(strchr(shown, 'e') + 1), decimals = digits - exponent;
+    if (exponent >= FIXED_FROM && exponent < FIXED_BELOW)
+        snprintf(shown, sizeof shown, "%.*f", decimals > 1 ? decimals : 1, value);
+    pk_json_text_raw(text, "%s", shown);
+}
+
+static void put_array(pk_json_text *text, const pk_json *array)
+{
+    pk_json_text_raw(text, "[");
+    for (size_t i = 0; i < pk_json_count(array); i++) {
+        pk_json_text_raw(text, i ? ", " : "");
+        pk_json_text_value(text, pk_json_item(array, i));
+    }
+    pk_json_text_raw(text, "]");
+}
+
+static void put_object(pk_json_text *text, const pk_json *object)
+{
+    void *at = NULL;
+    const char *name = NULL, *comma = "";
+    const pk_json *value = NULL;
+    pk_json_text_raw(text, "{");
+    for (; pk_json_next(object, &at, &name, &value); comma = ", ") {
+        pk_json_text_raw(text, "%s", comma);
+        pk_json_text_word(text, name);
+        pk_json_text_raw(text, ": ");
+        pk_json_text_value(text, value);
+    }
+    pk_json_text_raw(text, "}");
+}
+
+void pk_json_text_value(pk_json_text *text, const pk_json *value)
+{
+    int64_t integer = 0;
+    double real = 0;
+    switch (pk_json_kind_of(value)) {
+    case PK_JSON_OBJECT:
+        put_object(text, value);
+        break;
+    case PK_JSON_ARRAY:
+        put_array(text, value);
+        break;
+    case PK_JSON_STRING:
+        pk_json_text_word(text, pk_json_string(value));
+        break;
+    case PK_JSON_INTEGER:
+        pk_json_integer(value, &integer);
+        pk_json_text_raw(text, "%" PRId64, integer);
+        break;
+    case PK_JSON_REAL:
+        pk_json_number(value, &real);
+        put_real(text, real);
+        break;
+    case PK_JSON_TRUE:
+    case PK_JSON_FALSE:
+        pk_json_text_raw(text, pk_json_kind_of(value) == PK_JSON_TRUE ? "true" : "false");
+        break;
+    case PK_JSON_NULL:
+        pk_json_text_raw(text, "null");
+        break;
+    }
 }
 
 pk_err pk_json_text_check(const pk_json_text *text)

@@ -6,7 +6,7 @@
 #ifndef PK_PIPELINE_JSON_TEXT_H
 #define PK_PIPELINE_JSON_TEXT_H
 
-#include "ipc/error.h"
+#include "loader/json.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,6 +29,13 @@ void pk_json_text_raw(pk_json_text *text, const char *format, ...) __attribute__
  * a line that cannot be parsed would be worth less. */
 void pk_json_text_string(pk_json_text *text, const char *string, size_t bytes);
 void pk_json_text_word(pk_json_text *text, const char *string); /* the same up to its NUL */
+
+/* As they are: text that is no JSON, or is JSON already. */
+void pk_json_text_bytes(pk_json_text *text, const char *bytes, size_t count);
+
+/* A value in the spelling of Python's json.dumps(value, ensure_ascii=False), which is how chat templates show tools to
+ * a model: ", " and ": ", members in their order, a real as its shortest digits that read back equal. */
+void pk_json_text_value(pk_json_text *text, const pk_json *value);
 
 /* PK_NOMEM when the text is not whole. */
 pk_err pk_json_text_check(const pk_json_text *text);
