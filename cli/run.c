@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/run_progress.h"
 #include "cli/source.h"
+#include "ipc/utf8.h"
 #include "loader/file.h"
 #include "pipeline/folder.h"
 #include "pipeline/footprint.h"
@@ -19,10 +20,13 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { PROMPT_BYTES_MAX = 1 << 20 };
+
 struct values {
     pk_source source;
-    const char *question, *out, *run_dir, *trace, *report;
+    const char *question, *questions, *prompt, *reasoning, *out, *run_dir, *trace, *report;
     bool json;
+    uint64_t answers;
 };
 
 static const pk_option options[] = {
@@ -34,6 +38,36 @@ static const pk_option options[] = {
      .group = "Question",
      .help = "asked of each document: the prompt is the document, a blank line, the question",
      PK_OPTION_INTO(struct values, question)},
+    {.name = "questions",
+     .type = PK_OPTION_TEXT,
+     .argument = "FILE",
+     .group = "Question",
+     .help = "questions, all asked of each document: one a line, or blocks between lines of ---, or JSON lines with "
+             "question, id, answer, document; with answers the run counts how often they were given",
+     PK_OPTION_INTO(struct values, questions)},
+    {.name = "prompt",
+     .type = PK_OPTION_TEXT,
+     .argument = "FILE",
+     .group = "Question",
+     .help = "the text around document and question, with {document} and {question} in it",
+     PK_OPTION_INTO(struct values, prompt)},
+    {.name = "answers",
+     .letter = 'n',
+     .type = PK_OPTION_WHOLE,
+     .argument = "N",
+     .minimum = 1,
+     .maximum = PK_ANSWERS_MAX,
+     .standard = "1",
+     .group = "Question",
+     .help = "answers to each question; they differ where the temperature is above 0",
+     PK_OPTION_INTO(struct values, answers)},
+    {.name = "reasoning",
+     .type = PK_OPTION_CHOICE,
+     .argument = "split|inline|drop",
+     .standard = "split",
+     .group = "Output",
+     .help = "text inside <think>…</think>: as reasoning_content beside the content, left in it, or dropped",
+     PK_OPTION_INTO(struct values, reasoning)},
     {.name = "out",
      .letter = 'o',
      .type = PK_OPTION_TEXT,
@@ -87,10 +121,13 @@ static pk_exit report(const pk_run_report *done, const struct values *values, pk
         return pk_exit_report(PK_DOING_RUN, err);
     double seconds = (double)done->work_ns / 1e9;
     fprintf(stderr, "penstock: %" PRIu64 " of %" PRIu64 " requests done, %" PRIu64 " failed", p->ended - p->failed,
-            p->documents, p->failed);
+            p->requests, p->failed);
     if (done->work_ns)
         fprintf(stderr, "; %" PRIu64 " prompt and %" PRIu64 " answer tokens in %.1f s (%.0f tokens/s)",
                 p->prompt_tokens, p->sampled_tokens, seconds, (double)(p->prompt_tokens + p->sampled_tokens) / seconds);
+    if (p->with_answer)
+        fprintf(stderr, "\npenstock: %" PRIu64 " of %" PRIu64 " answers are the true ones (%.1f %%)", p->answered_right,
+                p->with_answer, 100 * (double)p->answered_right / (double)p->with_answer);
     if (strcmp(values->out, "-") != 0)
         fprintf(stderr, "\npenstock: results are in %s", values->out);
     fputc('\n', stderr);
@@ -123,9 +160,44 @@ static pk_exit print_summary(const char *out_dir)
     return err ? pk_exit_report(PK_DOING_OUTPUT, err) : pk_json_print(&text);
 }
 
+/* What is asked of documents. */
+typedef struct {
+    pk_questions questions; /* none: request files only */
+    char *prompt;           /* NULL: the standard one */
+} question_set;
+
+static void fini_question_set(question_set *set)
+{
+    pk_questions_fini(&set->questions);
+    free(set->prompt);
+}
+
+static pk_err read_question_set(question_set *out, const struct values *values)
+{
+    size_t bytes = 0;
+    pk_err err = PK_OK;
+    *out = (question_set){0};
+    if (values->question)
+        err = pk_questions_single(&out->questions, values->question);
+    else if (values->questions)
+        err = pk_questions_read(&out->questions, values->questions);
+    if (!err && values->prompt)
+        err = pk_file_read_all(&out->prompt, &bytes, values->prompt, PROMPT_BYTES_MAX);
+    if (!err && out->prompt && (memchr(out->prompt, 0, bytes) || !pk_utf8_check(out->prompt, bytes, NULL)))
+        err = pk_fail(PK_INVALID, "%s: is not UTF-8 text", values->prompt);
+    return err;
+}
+
+static pk_reasoning_mode reasoning_of(const char *word)
+{
+    return !strcmp(word, "inline") ? PK_REASONING_INLINE
+           : !strcmp(word, "drop") ? PK_REASONING_DROP
+                                   : PK_REASONING_SPLIT;
+}
+
 /* The run itself; *begun: the output directory is ours, so that there is something to report. */
 static pk_exit process(const struct values *values, const pk_pipeline *pipeline, const pk_model_config *model,
-                       const pk_words *inputs, pk_timeline *timeline, bool *begun)
+                       const pk_words *inputs, const question_set *set, pk_timeline *timeline, bool *begun)
 {
     pk_run_report done = {0};
     pk_run_view view;
@@ -136,7 +208,10 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
                                  .model = model,
                                  .inputs = inputs->items,
                                  .input_count = inputs->count,
-                                 .question = values->question,
+                                 .questions = set->questions.count ? &set->questions : NULL,
+                                 .prompt = set->prompt,
+                                 .choices = (uint32_t)values->answers,
+                                 .reasoning = reasoning_of(values->reasoning),
                                  .out_dir = strcmp(values->out, "-") ? values->out : NULL,
                                  .run_dir = values->run_dir,
                                  .timeline = timeline,
@@ -149,7 +224,7 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
                                  .context = &view},
                &done);
     pk_run_view_end(&view);
-    *begun = done.progress.documents > 0;
+    *begun = done.progress.requests > 0;
     return report(&done, values, err);
 }
 
@@ -184,7 +259,7 @@ static pk_err prepare_report(const char *path)
 
 /* The run, and what is made of it afterwards. What the run says goes before what a failed page would. */
 static pk_exit process_and_report(const struct values *values, const pk_pipeline *pipeline,
-                                  const pk_model_config *model, const pk_words *inputs)
+                                  const pk_model_config *model, const pk_words *inputs, const question_set *set)
 {
     pk_timeline *timeline = NULL;
     char nameless[64];
@@ -201,7 +276,7 @@ static pk_exit process_and_report(const struct values *values, const pk_pipeline
         err = pk_timeline_open(&timeline, trace);
     if (err)
         return pk_exit_report(PK_DOING_OUTPUT, err);
-    pk_exit code = process(values, pipeline, model, inputs, timeline, &begun), later = PK_EXIT_OK;
+    pk_exit code = process(values, pipeline, model, inputs, set, timeline, &begun), later = PK_EXIT_OK;
     if ((err = pk_timeline_close(&timeline)))
         later = pk_exit_report(PK_DOING_OUTPUT, err);
     else if (values->report && begun)
@@ -216,8 +291,10 @@ static pk_err check_values(const struct values *values, const pk_words *inputs)
 {
     if (!inputs->count)
         return pk_fail(PK_INVALID, "an input is needed: a file, a folder or -");
-    if (!values->question)
-        return pk_fail(PK_INVALID, "a question is needed: -q TEXT");
+    if (values->question && values->questions)
+        return pk_fail(PK_INVALID, "-q and --questions: one of them says what is asked");
+    if (values->question && !*values->question)
+        return pk_fail(PK_INVALID, "-q: the question is empty");
     if (!strcmp(values->out, "-") && (values->report || values->json))
         return pk_fail(PK_INVALID, "--%s is made of what stands in the output directory, found -o -",
                        values->report ? "report" : "json");
@@ -231,26 +308,33 @@ static pk_exit run(const void *parsed, const pk_words *operands)
     pk_words inputs = {.items = operands->items + (file != NULL), .count = operands->count - (file != NULL)};
     pk_pipeline pipeline;
     pk_model_config model;
+    question_set set = {0};
     pk_err err = check_values(values, &inputs);
-    if (err)
+    if (!err)
+        err = read_question_set(&set, values);
+    if (err) {
+        fini_question_set(&set);
         return pk_exit_report(PK_DOING_USAGE, err);
+    }
     pk_exit code = pk_source_resolve(&values->source, file, PK_PURPOSE_TEXT, &pipeline, &model);
     if (!code)
-        code = process_and_report(values, &pipeline, &model, &inputs);
+        code = process_and_report(values, &pipeline, &model, &inputs, &set);
     pk_pipeline_fini(&pipeline);
+    fini_question_set(&set);
     return code;
 }
 
 const pk_command pk_command_run = {
     .name = "run",
     .group = "Work",
-    .summary = "process documents and write results",
+    .summary = "process documents or request files and write results",
     .operands = "[PIPELINE.yaml] INPUT…",
     .minimum = 1,
     .maximum = UINT32_MAX,
-    .details =
-        "INPUT is a text file (.txt, .md), a folder of them, or - for standard input. The first interrupt finishes\n"
-        "what is generating and exits 75; the same command goes on with the rest. A second one stops.",
+    .details = "INPUT is a text file (.txt, .md), a folder of them, - for standard input, or a request file (.jsonl, a "
+               "line of\n"
+               "the OpenAI batch format for each request, as vllm run-batch takes it). The first interrupt finishes\n"
+               "what is generating and exits 75; the same command goes on with the rest. A second one stops.",
     .options = options,
     .values_bytes = sizeof(struct values),
     .examples = {"penstock run examples/documents -m MODEL -q \"What is this about?\" -o out",

@@ -13,10 +13,10 @@ void pk_run_view_begin(pk_run_view *view)
     pk_progress_begin(&view->loading, "loading weights");
 }
 
-void pk_run_view_changed(void *context, const char *document)
+void pk_run_view_changed(void *context, const char *custom_id)
 {
     (void)context;
-    fprintf(stderr, "penstock: %s has changed since its request ended: it is done anew\n", document);
+    fprintf(stderr, "penstock: %s: what it read has changed since it ended; it is done anew\n", custom_id);
 }
 
 void pk_run_view_loading(void *context, uint64_t bytes_done, uint64_t bytes_total)
@@ -63,9 +63,9 @@ void pk_run_view_progress(void *context, const pk_run_progress *p)
     view->said_ns = now;
     view->line_open = view->terminal;
     fprintf(stderr,
-            "%s%s%" PRIu64 "/%" PRIu64 " documents, %" PRIu32 " running, prefill %" PRIu64 " of %" PRIu64
+            "%s%s%" PRIu64 "/%" PRIu64 " requests, %" PRIu32 " running, prefill %" PRIu64 " of %" PRIu64
             " tokens (%.0f/s), answers %" PRIu64 " tokens (%.0f/s)",
-            view->terminal ? "\r" : "", p->draining ? "draining: " : "", p->ended, p->documents, p->running,
+            view->terminal ? "\r" : "", p->draining ? "draining: " : "", p->ended, p->requests, p->running,
             p->prompt_tokens, p->known_tokens, (double)p->prompt_tokens / seconds, p->sampled_tokens,
             (double)p->sampled_tokens / seconds);
     if (left >= 0)

@@ -15,7 +15,7 @@ typedef struct {
 void pk_run_view_begin(pk_run_view *view);
 
 /* Fit as pk_run_options' callbacks with the view as context. */
-void pk_run_view_changed(void *view, const char *document);
+void pk_run_view_changed(void *view, const char *custom_id);
 void pk_run_view_loading(void *view, uint64_t bytes_done, uint64_t bytes_total);
 void pk_run_view_loaded(void *view, const pk_fleet *fleet);
 void pk_run_view_progress(void *view, const pk_run_progress *progress);

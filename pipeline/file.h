@@ -50,6 +50,9 @@ typedef struct {
 typedef struct {
     uint32_t max_tokens; /* sampled tokens of one answer */
     float temperature;   /* 0: greedy */
+    float top_p;         /* of the tokens, the most likely that together have this probability; 1: all */
+    uint32_t top_k;      /* of the tokens, this many; 0: all */
+    float min_p;         /* of the tokens, those at least this likely, as a part of the likeliest; 0: all */
     uint64_t seed;
 } pk_generation;
 

@@ -4,6 +4,7 @@
 #include "pipeline/expand.h"
 #include "pipeline/scalar.h"
 
+#include <float.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,7 @@ struct key {
     const char *about;    /* a sentence without a full stop */
 };
 
-static take_value take_version, take_model, take_u32, take_u64, take_temperature;
+static take_value take_version, take_model, take_u32, take_u64, take_temperature, take_top_p, take_min_p;
 static take_value take_name, take_kind, take_layers, take_device, take_io;
 
 static const struct key top_keys[] = {
@@ -93,15 +94,30 @@ static const struct key generation_keys[] = {
      .type = "0 to 100",
      .standard = "0",
      .about = "0: the best token each time (greedy)"},
+    {.name = "top_p",
+     .take = take_top_p,
+     .offset = offsetof(pk_generation, top_p),
+     .type = "above 0, at most 1",
+     .standard = "1",
+     .about = "draw from the most likely tokens that together have this probability; 1: from all"},
+    {.name = "top_k",
+     .take = take_u32,
+     .offset = offsetof(pk_generation, top_k),
+     .maximum = INT32_MAX,
+     .standard = "0",
+     .about = "draw from this many of the most likely tokens; 0: from all"},
+    {.name = "min_p",
+     .take = take_min_p,
+     .offset = offsetof(pk_generation, min_p),
+     .type = "0 to 1",
+     .standard = "0",
+     .about = "draw from the tokens at least this likely, as a part of the likeliest; 0: from all"},
     {.name = "seed",
      .take = take_u64,
      .offset = offsetof(pk_generation, seed),
      .maximum = UINT64_MAX,
      .standard = "0",
      .about = "of the draws at a temperature above 0"},
-    {.name = "top_p", .later = true},
-    {.name = "top_k", .later = true},
-    {.name = "min_p", .later = true},
     {.name = "stop", .later = true},
     {.name = "think_budget", .later = true},
     {.name = "repetition_stop", .later = true},
@@ -321,15 +337,33 @@ static pk_err take_u64(const struct key *key, const pk_value *value, void *field
     return err;
 }
 
-static pk_err take_temperature(const struct key *key, const pk_value *value, void *field)
+/* A number from `least` to `most`; `words` says so. */
+static pk_err take_real(const pk_value *value, double least, double most, const char *words, void *field)
 {
     double number = 0;
-    (void)key;
-    if (value->quoted || !pk_scalar_real(value->text, &number) || number < 0 || number > 100)
-        return pk_place_fail(&value->place, "expected a number from 0 to 100, " FOUND_FORMAT "%s", FOUND(value),
+    if (value->quoted || !pk_scalar_real(value->text, &number) || !(number >= least && number <= most))
+        return pk_place_fail(&value->place, "expected a number %s, " FOUND_FORMAT "%s", words, FOUND(value),
                              value->quoted ? " as text" : "");
     *(float *)field = (float)number;
     return PK_OK;
+}
+
+static pk_err take_temperature(const struct key *key, const pk_value *value, void *field)
+{
+    (void)key;
+    return take_real(value, 0, 100, "from 0 to 100", field);
+}
+
+static pk_err take_top_p(const struct key *key, const pk_value *value, void *field)
+{
+    (void)key;
+    return take_real(value, FLT_MIN, 1, "above 0, at most 1", field);
+}
+
+static pk_err take_min_p(const struct key *key, const pk_value *value, void *field)
+{
+    (void)key;
+    return take_real(value, 0, 1, "from 0 to 1", field);
 }
 
 static pk_err take_name(const struct key *key, const pk_value *value, void *field)

@@ -105,6 +105,14 @@ static void print_generation(const pk_generation *generation, FILE *out)
     print_whole(out, "max_tokens", generation->max_tokens, &count);
     begin_key(out, "temperature", &count);
     print_real(out, generation->temperature);
+    if (generation->top_p > 0) {
+        begin_key(out, "top_p", &count);
+        print_real(out, generation->top_p);
+    }
+    begin_key(out, "top_k", &count);
+    fprintf(out, "%u", (unsigned)generation->top_k);
+    begin_key(out, "min_p", &count);
+    print_real(out, generation->min_p);
     begin_key(out, "seed", &count);
     fprintf(out, "%llu }\n", (unsigned long long)generation->seed);
 }

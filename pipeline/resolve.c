@@ -290,6 +290,8 @@ static pk_err fill_limits(pk_pipeline *pipeline, pk_resolve_options options)
         limits->window = 2 * (count_kind(pipeline, PK_STAGE_LAYERS) + 1) + 1;
     if (!pipeline->generation.max_tokens)
         pipeline->generation.max_tokens = MAX_TOKENS_DEFAULT;
+    if (!(pipeline->generation.top_p > 0))
+        pipeline->generation.top_p = 1;
     return fill_context(limits, options);
 }
 

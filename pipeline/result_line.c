@@ -30,13 +30,46 @@ void pk_result_line_head(pk_json_text *out, const char *id, const char *custom_i
     pk_json_text_raw(out, ", ");
 }
 
+static void put_view(pk_json_text *out, pk_text_view view)
+{
+    pk_json_text_string(out, view.bytes, view.count);
+}
+
+/* Where tools are called, content may be null, as OpenAI has it. */
+static void put_message(pk_json_text *out, const pk_choice *choice)
+{
+    pk_json_text_raw(out, "\"message\": {\"role\": \"assistant\", \"content\": ");
+    if (choice->calls.count && !choice->content.count)
+        pk_json_text_raw(out, "null");
+    else
+        put_view(out, choice->content);
+    if (choice->reasoned) {
+        pk_json_text_raw(out, ", \"reasoning_content\": ");
+        put_view(out, choice->reasoning);
+    }
+    if (choice->calls.count) {
+        pk_json_text_raw(out, ", \"tool_calls\": ");
+        pk_json_text_bytes(out, choice->calls.bytes, choice->calls.count);
+    }
+    pk_json_text_raw(out, "}");
+}
+
 static void put_choices(pk_json_text *out, const pk_result *result)
 {
-    pk_json_text_raw(out, "\"choices\": [{\"index\": 0, \"message\": {\"role\": \"assistant\", \"content\": ");
-    pk_json_text_string(out, result->content, result->content_bytes);
-    pk_json_text_raw(out, "}, \"finish_reason\": ");
-    pk_json_text_word(out, result->finish_reason);
-    pk_json_text_raw(out, "}]");
+    pk_json_text_raw(out, "\"choices\": [");
+    for (size_t i = 0; i < result->choice_count; i++) {
+        const pk_choice *choice = &result->choices[i];
+        pk_json_text_raw(out, "%s{\"index\": %zu, ", i ? ", " : "", i);
+        if (result->completion) {
+            pk_json_text_raw(out, "\"text\": ");
+            put_view(out, choice->content);
+        } else
+            put_message(out, choice);
+        pk_json_text_raw(out, ", \"finish_reason\": ");
+        pk_json_text_word(out, choice->calls.count ? "tool_calls" : choice->finish_reason);
+        pk_json_text_raw(out, "}");
+    }
+    pk_json_text_raw(out, "]");
 }
 
 static void put_usage(pk_json_text *out, const pk_result *result)
@@ -53,8 +86,9 @@ void pk_result_line(pk_json_text *out, const char *id, const char *model, const 
     pk_result_line_head(out, id, result->custom_id);
     pk_json_text_raw(out, "\"response\": {\"status_code\": 200, \"request_id\": ");
     pk_json_text_word(out, id);
-    pk_json_text_raw(
-        out, ", \"body\": {\"id\": \"chatcmpl-%s\", \"object\": \"chat.completion\", \"model\": ", digits_of(id));
+    pk_json_text_raw(out, ", \"body\": {\"id\": \"%s-%s\", \"object\": \"%s\", \"model\": ",
+                     result->completion ? "cmpl" : "chatcmpl", digits_of(id),
+                     result->completion ? "text_completion" : "chat.completion");
     pk_json_text_word(out, model);
     pk_json_text_raw(out, ", ");
     put_choices(out, result);

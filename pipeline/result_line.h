@@ -6,18 +6,28 @@
 #define PK_PIPELINE_RESULT_LINE_H
 
 #include "pipeline/json_text.h"
+#include "pipeline/reasoning.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* All text is UTF-8, a view that is valid during the call it is given to. */
+
+/* One answer. */
 typedef struct {
-    const char *custom_id; /* path#question */
-    const char *input;     /* for the journal only: what was read (pk_request_end), or NULL */
-    const char *content;   /* the answer, content_bytes of it */
-    size_t content_bytes;
-    const char *finish_reason; /* "stop", "length" */
-    uint64_t prompt_tokens, completion_tokens;
+    pk_text_view content, reasoning;
+    bool reasoned;             /* reasoning counts, even when it is empty */
+    pk_text_view calls;        /* OpenAI's array of tool calls, as JSON; empty: none */
+    const char *finish_reason; /* "stop", "length"; where there are calls "tool_calls" is said instead */
+} pk_choice;
+
+typedef struct {
+    const char *custom_id;
+    const char *input; /* for the journal only: what was read (pk_request_end), or NULL */
+    bool completion;   /* answered as a text completion: a text and nothing else; else as a chat completion */
+    const pk_choice *choices;
+    size_t choice_count;                       /* at least one */
+    uint64_t prompt_tokens, completion_tokens; /* of all choices */
     uint64_t cached_tokens; /* of the prompt, shared with other requests by design; never what happened to be cached */
 } pk_result;
 

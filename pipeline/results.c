@@ -336,18 +336,28 @@ static pk_err end_request(pk_results *results, const char *custom_id, pk_request
                                 (pk_request_end){.state = state, .input = input, .lengths = lengths});
 }
 
-static pk_err put_readable(const pk_results *results, const pk_result *result)
+/* A file for each answer; answer 0: the only one. */
+static pk_err put_readable(const pk_results *results, const char *custom_id, size_t answer, pk_text_view content)
 {
     char name[PK_RESULT_NAME_BYTES];
-    bool ends = result->content_bytes && result->content[result->content_bytes - 1] == '\n';
-    pk_result_name(name, result->custom_id);
+    bool ends = content.count && content.bytes[content.count - 1] == '\n';
+    pk_result_name(name, custom_id, answer);
     return pk_folder_put(results->folder, name,
                          (pk_folder_data){
-                             .head = result->content,
-                             .head_bytes = result->content_bytes,
+                             .head = content.bytes,
+                             .head_bytes = content.count,
                              .tail = "\n",
                              .tail_bytes = ends ? 0 : 1,
                          });
+}
+
+static pk_err put_all_readable(const pk_results *results, const pk_result *result)
+{
+    pk_err err = PK_OK;
+    for (size_t i = 0; !err && results->dir && i < result->choice_count; i++)
+        err =
+            put_readable(results, result->custom_id, result->choice_count > 1 ? i + 1 : 0, result->choices[i].content);
+    return err;
 }
 
 pk_err pk_results_put(pk_results *results, const pk_result *result)
@@ -359,18 +369,24 @@ pk_err pk_results_put(pk_results *results, const pk_result *result)
     pk_result_id(id, result->custom_id, results->identity);
     pk_json_text_clear(&results->line);
     pk_result_line(&results->line, id, results->model, result);
-    if ((err = pk_json_text_check(&results->line)) || (results->dir && (err = put_readable(results, result))))
+    if ((err = pk_json_text_check(&results->line)) || (err = put_all_readable(results, result)))
         return keep_failure(results, err);
     return keep_failure(results, end_request(results, result->custom_id, PK_REQUEST_DONE, result->input));
 }
 
+/* The file of the only answer, and those of several as long as there are any. */
 static pk_err remove_readable(const pk_results *results, const char *custom_id)
 {
     char name[PK_RESULT_NAME_BYTES];
-    pk_result_name(name, custom_id);
-    if (unlinkat(results->folder, name, 0) && errno != ENOENT)
-        return pk_fail_errno(PK_IO, "remove %s", name);
-    return PK_OK;
+    for (size_t answer = 0;; answer++) {
+        pk_result_name(name, custom_id, answer);
+        if (!unlinkat(results->folder, name, 0))
+            continue;
+        if (errno != ENOENT)
+            return pk_fail_errno(PK_IO, "remove %s", name);
+        if (answer)
+            return PK_OK;
+    }
 }
 
 pk_err pk_results_fail(pk_results *results, const pk_failure *failure)

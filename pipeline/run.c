@@ -3,7 +3,6 @@
 #include "loader/checkpoint.h"
 #include "loader/digest.h"
 #include "loader/file.h"
-#include "pipeline/documents.h"
 #include "pipeline/engine.h"
 #include "pipeline/folder.h"
 #include "pipeline/run_summary.h"
@@ -15,84 +14,166 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { POLL_MS = 500, CUSTOM_ID_SUFFIX = 16 };
+enum { POLL_MS = 500 };
 
-/* Codes of failed requests beside those of documents.h; they stand in errors.jsonl and do not change. */
+/* Codes of failed requests beside those of asks.h; they stand in errors.jsonl and do not change. */
 #define TOO_LONG      "context_length_exceeded"
 #define NOT_A_NUMBER  "nan_logits"
 #define NOT_TOKENIZED "not_tokenized"
 
-/* Waiting for its turn, being tokenized, in the model, being rendered; ENDED: it has its record. */
-typedef enum { QUEUED, ENCODING, RUNNING, DECODING, ENDED } request_state;
+/* Waiting for its turn, being tokenized, in the model and being rendered; ENDED: it has its record. */
+typedef enum { QUEUED, ENCODING, RUNNING, ENDED } request_state;
 
-/* One document and the question: a request, whose index is its text id at the text stages. */
+/* One of a request's answers. */
 typedef struct {
-    pk_document *document;
-    char *custom_id;
-    char input[PK_INPUT_BYTES]; /* what was read of the document; "" before */
-    request_state state;
-    uint32_t prompt_tokens, completion_tokens;
+    uint32_t tokens;
     pk_finish finish;
+    char *text; /* NULL: not there yet */
+    size_t bytes;
+} answer;
+
+/* What an ask becomes in this run; its index is the ask's, and its text id at the tokenize stage. */
+typedef struct {
+    request_state state;
+    char input[PK_INPUT_BYTES]; /* what was read of it; "" before */
+    bool completion, calls;     /* how it is answered, pk_request_line */
+    pk_generation generation;   /* from its encoding on */
+    uint32_t prompt_tokens;
+    answer *answers; /* [choices], while it runs */
+    uint32_t choices, answered;
 } request;
+
+/* What a sequence is for; the sequence's number is its text id at the detokenize stage. */
+typedef struct {
+    uint32_t request, choice;
+} purpose;
 
 typedef struct {
     const pk_run_options *options;
     pk_run_report *report;
-    pk_documents documents;
+    pk_asks asks;
     pk_results *results;
     pk_fleet *fleet;
     pk_engine *engine;
-    request *requests;
-    size_t count, next;    /* next: the first that is still queued */
-    uint32_t *by_sequence; /* request of each sequence, in order of submission */
-    uint32_t under_way;    /* requests that are neither queued nor ended */
-    bool encoding;         /* a text is at the tokenize stage: one at a time, for that link has no window */
+    request *requests; /* [asks.count] */
+    size_t next;       /* the first that is still queued */
+    purpose *purposes; /* [sequences], in order of submission */
+    size_t purpose_count, purpose_capacity;
+    uint32_t under_way; /* texts and sequences that are in some stage */
+    bool encoding;      /* a text is at the tokenize stage: one at a time, for that link has no window */
     char digest[PK_DIGEST_TEXT];
 } run;
+
+static const char *custom_id_of(const run *r, const request *q)
+{
+    return r->asks.items[q - r->requests].custom_id;
+}
+
+static void free_answers(request *q)
+{
+    for (uint32_t i = 0; q->answers && i < q->choices; i++)
+        free(q->answers[i].text);
+    free(q->answers);
+    q->answers = NULL;
+}
 
 static pk_err fail_request(run *r, request *q, const char *code)
 {
     char message[PK_ERROR_TEXT_BYTES];
     snprintf(message, sizeof message, "%s", pk_error_text());
-    r->under_way -= q->state != QUEUED;
+    free_answers(q);
     q->state = ENDED;
     r->report->progress.ended++;
     r->report->progress.failed++;
     return pk_results_fail(
-        r->results, &(pk_failure){.custom_id = q->custom_id, .input = q->input, .code = code, .message = message});
+        r->results,
+        &(pk_failure){.custom_id = custom_id_of(r, q), .input = q->input, .code = code, .message = message});
 }
 
-/* The prompt without a template: document, blank line, question. */
-static pk_err encode_prompt(run *r, request *q, const char *text, size_t bytes)
+/* A sequence for each answer that is wanted. */
+static pk_err submit_choice(run *r, request *q, const int32_t *ids, uint32_t count, uint32_t choice)
 {
-    size_t question_bytes = strlen(r->options->question), all = bytes + 2 + question_bytes;
-    char *prompt = malloc(all);
-    if (!prompt)
-        return pk_fail(PK_NOMEM, "a prompt of %zu bytes", all);
-    memcpy(prompt, text, bytes);
-    memcpy(prompt + bytes, "\n\n", 2);
-    memcpy(prompt + bytes + 2, r->options->question, question_bytes);
-    pk_err err =
-        pk_engine_encode(r->engine, (uint32_t)(q - r->requests), prompt, all, r->options->pipeline->limits.context);
-    free(prompt);
+    const pk_generation *g = &q->generation;
+    uint32_t sequence = 0;
+    if (r->purpose_count == r->purpose_capacity) {
+        size_t capacity = r->purpose_capacity ? 2 * r->purpose_capacity : 64;
+        purpose *grown = reallocarray(r->purposes, capacity, sizeof *grown);
+        if (!grown)
+            return pk_fail(PK_NOMEM, "%zu sequences", capacity);
+        r->purposes = grown;
+        r->purpose_capacity = capacity;
+    }
+    pk_err err = pk_engine_submit(r->engine,
+                                  &(pk_request){.ids = ids,
+                                                .count = count,
+                                                .max_tokens = g->max_tokens,
+                                                .temperature = g->temperature,
+                                                .top_p = g->top_p,
+                                                .top_k = g->top_k,
+                                                .min_p = g->min_p,
+                                                .seed = g->seed,
+                                                .choice = choice,
+                                                .decode_from = UINT32_MAX},
+                                  &sequence);
+    if (err)
+        return err;
+    assert(sequence == r->purpose_count);
+    r->purposes[r->purpose_count++] = (purpose){.request = (uint32_t)(q - r->requests), .choice = choice};
+    r->under_way++;
+    return PK_OK;
+}
+
+static pk_err submit(run *r, request *q, const int32_t *ids, size_t count)
+{
+    pk_err err = PK_OK;
+    q->prompt_tokens = (uint32_t)count;
+    if (!(q->answers = calloc(q->choices, sizeof *q->answers)))
+        return pk_fail(PK_NOMEM, "%" PRIu32 " answers", q->choices);
+    for (uint32_t choice = 0; !err && choice < q->choices; choice++)
+        err = submit_choice(r, q, ids, (uint32_t)count, choice);
+    if (err == PK_INVALID) /* the first of them: all are of one length */
+        return fail_request(r, q, TOO_LONG);
+    r->report->progress.known_tokens += count;
+    q->state = RUNNING;
+    return err;
+}
+
+static pk_err submit_ids(run *r, request *q, const pk_request_line *line)
+{
+    for (uint32_t i = 0; i < line->id_count; i++)
+        if ((uint32_t)line->ids[i] >= r->options->model->vocab) {
+            pk_fail(PK_INVALID, "body: prompt: token %" PRIu32 " is %" PRId32 ", expected an id below %zu", i,
+                    line->ids[i], r->options->model->vocab);
+            return fail_request(r, q, PK_REQUEST_INVALID);
+        }
+    return submit(r, q, line->ids, line->id_count);
+}
+
+static pk_err encode(run *r, request *q, const pk_request_line *line)
+{
     q->state = ENCODING;
     r->encoding = true;
     r->under_way++;
-    return err;
+    return pk_engine_encode(r->engine, (uint32_t)(q - r->requests), line->prompt, line->prompt_bytes,
+                            r->options->pipeline->limits.context);
 }
 
 static pk_err start_request(run *r, request *q)
 {
-    char *text = NULL;
-    size_t bytes = 0;
-    const char *code = NULL;
-    pk_err unread = pk_document_read(q->document, &text, &bytes, &code);
-    pk_document_input(q->input, text, bytes, code);
-    if (unread)
-        return fail_request(r, q, code);
+    pk_request_line line;
+    size_t bytes;
+    const char *code;
+    pk_err err = pk_ask_read(&r->asks, (size_t)(q - r->requests), &line, &bytes, q->input, &code);
     r->report->progress.bytes_read += bytes;
-    pk_err err = encode_prompt(r, q, text, bytes);
-    free(text);
+    q->completion = !line.chat;
+    q->calls = line.calls;
+    q->generation = line.generation;
+    q->choices = line.choices;
+    if (err)
+        err = code ? fail_request(r, q, code) : err;
+    else
+        err = line.ids ? submit_ids(r, q, &line) : encode(r, q, &line);
+    pk_request_line_fini(&line);
     return err;
 }
 
@@ -103,7 +184,7 @@ static pk_err feed(run *r)
 {
     pk_err err = PK_OK;
     uint32_t most = r->options->pipeline->limits.sequences + 2;
-    while (!err && !r->report->drained && !r->encoding && r->next < r->count && r->under_way < most) {
+    while (!err && !r->report->drained && !r->encoding && r->next < r->asks.count && r->under_way < most) {
         request *q = &r->requests[r->next++];
         if (q->state == QUEUED)
             err = start_request(r, q);
@@ -111,27 +192,16 @@ static pk_err feed(run *r)
     return err;
 }
 
-/* The request that a text stage answers for, or NULL where it has nothing to answer. */
-static request *answered(run *r, uint32_t text_id, request_state state)
-{
-    if (text_id < r->count && r->requests[text_id].state == state)
-        return &r->requests[text_id];
-    pk_fail(PK_PEER, "text %" PRIu32 " came from a text stage, which nobody asked for", text_id);
-    return NULL;
-}
-
 static pk_err take_ids(void *context, uint32_t text_id, const int32_t *ids, size_t count, uint32_t too_many)
 {
     run *r = context;
-    request *q = answered(r, text_id, ENCODING);
-    const pk_pipeline *p = r->options->pipeline;
-    uint32_t sequence = 0;
-    if (!q)
-        return PK_PEER;
+    if (text_id >= r->asks.count || r->requests[text_id].state != ENCODING)
+        return pk_fail(PK_PEER, "ids of text %" PRIu32 " came, which nobody asked for", text_id);
+    request *q = &r->requests[text_id];
     r->encoding = false;
+    r->under_way--;
     if (r->report->drained) { /* it has not begun yet: the next run does it */
         q->state = QUEUED;
-        r->under_way--;
         return PK_OK;
     }
     if (too_many == UINT32_MAX) {
@@ -140,58 +210,114 @@ static pk_err take_ids(void *context, uint32_t text_id, const int32_t *ids, size
     }
     if (too_many) {
         pk_fail(PK_INVALID, "%" PRIu32 " prompt tokens are more than the context of %" PRIu32, too_many,
-                p->limits.context);
+                r->options->pipeline->limits.context);
         return fail_request(r, q, TOO_LONG);
     }
-    pk_request ask = {.ids = ids,
-                      .count = (uint32_t)count,
-                      .max_tokens = p->generation.max_tokens,
-                      .temperature = p->generation.temperature,
-                      .seed = p->generation.seed,
-                      .decode_from = UINT32_MAX};
-    pk_err err = pk_engine_submit(r->engine, &ask, &sequence);
-    if (err)
-        return err == PK_INVALID ? fail_request(r, q, TOO_LONG) : err;
-    assert(sequence < r->count);
-    r->by_sequence[sequence] = text_id;
-    r->report->progress.known_tokens += count;
-    q->state = RUNNING;
-    return PK_OK;
+    return submit(r, q, ids, count);
 }
 
 static pk_err take_outcome(void *context, const pk_outcome *outcome)
 {
     run *r = context;
-    request *q = &r->requests[r->by_sequence[outcome->sequence]];
-    q->prompt_tokens = outcome->prompt_tokens;
-    q->completion_tokens = outcome->token_count;
-    q->finish = outcome->finish;
-    if (outcome->finish == PK_FINISH_NAN) {
-        pk_fail(PK_INVALID, "the model's logits after %" PRIu32 " tokens hold a NaN",
-                outcome->prompt_tokens + outcome->token_count);
-        return fail_request(r, q, NOT_A_NUMBER);
-    }
-    q->state = DECODING;
+    const purpose *p = &r->purposes[outcome->sequence];
+    answer *a = &r->requests[p->request].answers[p->choice];
+    a->tokens = outcome->token_count;
+    a->finish = outcome->finish;
     uint32_t ends = outcome->finish == PK_FINISH_STOP; /* the end token is no text */
-    return pk_engine_decode(r->engine, (uint32_t)(q - r->requests), outcome->tokens, outcome->token_count - ends);
+    return pk_engine_decode(r->engine, outcome->sequence, outcome->tokens, outcome->token_count - ends);
+}
+
+/* The answer as the result shows it; calls: room for its tool calls. */
+static pk_choice choice_of(const run *r, const request *q, const answer *a, pk_json_text *calls)
+{
+    pk_choice choice = {.content = {.bytes = a->text, .count = a->bytes},
+                        .finish_reason = a->finish == PK_FINISH_STOP ? "stop" : "length"};
+    if (q->completion || r->options->reasoning == PK_REASONING_INLINE)
+        return choice;
+    pk_reasoning parts = pk_reasoning_split(a->text, a->bytes);
+    choice.content = parts.content;
+    choice.reasoned = parts.reasoned && r->options->reasoning == PK_REASONING_SPLIT;
+    choice.reasoning = parts.reasoning;
+    if (q->calls) {
+        const char *name = custom_id_of(r, q);
+        char id[2 * PK_DIGEST_TEXT], digest[PK_DIGEST_TEXT];
+        pk_digest_text(digest, pk_digest_of(name, strlen(name)));
+        snprintf(id, sizeof id, "%.16s_%zu", digest, (size_t)(a - q->answers) + 1);
+        pk_reasoning_calls(calls, id, &choice.content);
+        choice.calls = (pk_text_view){.bytes = calls->bytes, .count = calls->used};
+    }
+    return choice;
+}
+
+static void compare_to_truth(run *r, const request *q, const pk_choice *first)
+{
+    const pk_question *question = r->asks.items[q - r->requests].question;
+    if (!question || !question->answer)
+        return;
+    r->report->progress.with_answer++;
+    r->report->progress.answered_right += pk_question_is_answered(question, first->content);
+}
+
+static pk_err put_result(run *r, request *q)
+{
+    pk_err err = PK_OK;
+    uint64_t tokens = 0;
+    pk_choice *choices = calloc(q->choices, sizeof *choices);
+    pk_json_text *calls = calloc(q->choices, sizeof *calls);
+    if (!choices || !calls) {
+        err = pk_fail(PK_NOMEM, "%" PRIu32 " answers", q->choices);
+        goto out;
+    }
+    for (uint32_t i = 0; i < q->choices; i++) {
+        choices[i] = choice_of(r, q, &q->answers[i], &calls[i]);
+        tokens += q->answers[i].tokens;
+    }
+    compare_to_truth(r, q, &choices[0]);
+    q->state = ENDED;
+    r->report->progress.ended++;
+    err = pk_results_put(r->results, &(pk_result){.custom_id = custom_id_of(r, q),
+                                                  .input = q->input,
+                                                  .completion = q->completion,
+                                                  .choices = choices,
+                                                  .choice_count = q->choices,
+                                                  .prompt_tokens = q->prompt_tokens,
+                                                  .completion_tokens = tokens});
+out:
+    for (uint32_t i = 0; calls && i < q->choices; i++)
+        pk_json_text_fini(&calls[i]);
+    free(calls);
+    free(choices);
+    free_answers(q);
+    return err;
+}
+
+/* All answers are there. One that ended in a NaN fails the request. */
+static pk_err end_request(run *r, request *q)
+{
+    for (uint32_t i = 0; i < q->choices; i++)
+        if (q->answers[i].finish == PK_FINISH_NAN) {
+            pk_fail(PK_INVALID, "the model's logits after %" PRIu32 " tokens hold a NaN",
+                    q->prompt_tokens + q->answers[i].tokens);
+            return fail_request(r, q, NOT_A_NUMBER);
+        }
+    return put_result(r, q);
 }
 
 static pk_err take_text(void *context, uint32_t text_id, const char *text, size_t bytes)
 {
     run *r = context;
-    request *q = answered(r, text_id, DECODING);
-    if (!q)
-        return PK_PEER;
-    q->state = ENDED;
+    if (text_id >= r->purpose_count || r->requests[r->purposes[text_id].request].state != RUNNING)
+        return pk_fail(PK_PEER, "text %" PRIu32 " came, which nobody asked for", text_id);
+    request *q = &r->requests[r->purposes[text_id].request];
+    answer *a = &q->answers[r->purposes[text_id].choice];
+    if (a->text)
+        return pk_fail(PK_PEER, "text %" PRIu32 " came twice", text_id);
+    if (!(a->text = malloc(bytes + 1)))
+        return pk_fail(PK_NOMEM, "an answer of %zu bytes", bytes);
+    memcpy(a->text, text, bytes);
+    a->bytes = bytes;
     r->under_way--;
-    r->report->progress.ended++;
-    return pk_results_put(r->results, &(pk_result){.custom_id = q->custom_id,
-                                                   .input = q->input,
-                                                   .content = text,
-                                                   .content_bytes = bytes,
-                                                   .finish_reason = q->finish == PK_FINISH_STOP ? "stop" : "length",
-                                                   .prompt_tokens = q->prompt_tokens,
-                                                   .completion_tokens = q->completion_tokens});
+    return ++q->answered == q->choices ? end_request(r, q) : PK_OK;
 }
 
 static void tell_progress(run *r)
@@ -228,7 +354,7 @@ static pk_err work(run *r)
 {
     uint64_t start = pk_clock_ns();
     pk_err err = feed(r);
-    while (!err && (r->under_way || (r->next < r->count && !r->report->drained))) {
+    while (!err && (r->under_way || (r->next < r->asks.count && !r->report->drained))) {
         err = pk_engine_step(r->engine, POLL_MS);
         if (!err)
             err = attend_signals(r);
@@ -237,70 +363,46 @@ static pk_err work(run *r)
         tell_progress(r);
     }
     r->report->work_ns = pk_clock_ns() - start;
-    if (r->report->drained && r->report->progress.ended == r->count)
+    if (r->report->drained && r->report->progress.ended == r->asks.count)
         r->report->drained = false; /* nothing was left to drop */
     return err;
 }
 
-static char *custom_id_of(const pk_document *document)
-{
-    size_t capacity = strlen(document->name) + CUSTOM_ID_SUFFIX;
-    char *id = malloc(capacity);
-    if (id)
-        snprintf(id, capacity, "%s#1", document->name);
-    return id;
-}
-
-static void add_size(run *r, const pk_document *document)
+static void add_size(run *r, const pk_ask *ask)
 {
     struct stat info;
+    if (!ask->question) {
+        r->report->progress.bytes_total += r->asks.files[ask->source].lines[ask->line].bytes;
+        return;
+    }
+    const pk_document *document = &r->asks.documents.items[ask->source];
     if (document->path && !document->code && stat(document->path, &info) == 0)
         r->report->progress.bytes_total += (uint64_t)info.st_size;
 }
 
-/* One request for each document; those that an earlier run has ended stay ended. */
-static pk_err list_requests(run *r)
+static pk_err queue_requests(run *r)
 {
-    pk_err err = pk_documents_collect(&r->documents, r->options->inputs, r->options->input_count);
-    if (err)
-        return err;
-    size_t count = r->documents.count;
-    if (count == 0)
-        return pk_fail(PK_INVALID, "no document was found in the inputs (.txt and .md are read)");
-    r->requests = calloc(count, sizeof *r->requests);
-    r->by_sequence = calloc(count, sizeof *r->by_sequence);
+    size_t count = r->asks.count;
     const char **ids = calloc(count, sizeof *ids);
-    if (!r->requests || !r->by_sequence || !ids)
-        err = pk_fail(PK_NOMEM, "%zu requests", count);
-    for (; !err && r->count < count; r->count++) {
-        request *q = &r->requests[r->count];
-        q->document = &r->documents.items[r->count];
-        ids[r->count] = q->custom_id = custom_id_of(q->document);
-        if (!q->custom_id)
-            err = pk_fail(PK_NOMEM, "%zu requests", count);
-    }
-    r->report->progress.documents = r->count;
-    if (!err)
-        err = pk_results_queue(r->results, ids, r->count);
+    r->requests = calloc(count, sizeof *r->requests);
+    r->report->progress.requests = count;
+    for (size_t i = 0; ids && i < count; i++)
+        ids[i] = r->asks.items[i].custom_id;
+    pk_err err =
+        ids && r->requests ? pk_results_queue(r->results, ids, count) : pk_fail(PK_NOMEM, "%zu requests", count);
     free(ids);
     return err;
 }
 
-/* Whether the document holds something else than when its request ended. An older record may not say. */
-static pk_err has_changed(run *r, request *q, bool *out)
+/* Whether the document or line holds something else than when its request ended. An older record may not say. */
+static pk_err has_changed(run *r, const request *q, bool *out)
 {
-    char before[PK_INPUT_BYTES], now[PK_INPUT_BYTES], *text = NULL;
-    size_t bytes = 0;
-    const char *code = NULL;
+    char before[PK_INPUT_BYTES], now[PK_INPUT_BYTES];
     *out = false;
-    pk_err err = pk_results_input(r->results, q->custom_id, before);
+    pk_err err = pk_results_input(r->results, custom_id_of(r, q), before);
     if (err || !before[0])
         return err;
-    if (pk_document_read(q->document, &text, &bytes, &code) == PK_OK)
-        pk_document_input(now, text, bytes, NULL);
-    else
-        pk_document_input(now, NULL, 0, code);
-    pk_document_keep(q->document, text, bytes);
+    pk_ask_input(&r->asks, (size_t)(q - r->requests), now);
     *out = strcmp(before, now) != 0;
     return PK_OK;
 }
@@ -312,28 +414,28 @@ static void count_ended(run *r, request *q, pk_request_state state)
     r->report->progress.failed += state == PK_REQUEST_FAILED;
 }
 
-/* Those that an earlier run has ended stay ended, unless their document is another now: its custom_id into `changed`.
+/* Those that an earlier run has ended stay ended, unless what they read is another now: its custom_id into `changed`.
  */
 static pk_err sort_out(run *r, const char **changed, size_t *changed_count)
 {
     pk_request_state state;
     pk_err err = PK_OK;
-    for (size_t i = 0; !err && i < r->count; i++) {
+    for (size_t i = 0; !err && i < r->asks.count; i++) {
         request *q = &r->requests[i];
         bool other = false;
-        if ((err = pk_results_state(r->results, q->custom_id, &state)) ||
+        if ((err = pk_results_state(r->results, custom_id_of(r, q), &state)) ||
             (state != PK_REQUEST_QUEUED && (err = has_changed(r, q, &other))))
             break;
         if (state != PK_REQUEST_QUEUED && !other) {
             count_ended(r, q, state);
             continue;
         }
-        add_size(r, q->document);
+        add_size(r, &r->asks.items[i]);
         if (!other)
             continue;
-        changed[(*changed_count)++] = q->custom_id;
+        changed[(*changed_count)++] = custom_id_of(r, q);
         if (r->options->changed)
-            r->options->changed(r->options->context, q->document->name);
+            r->options->changed(r->options->context, custom_id_of(r, q));
     }
     return err;
 }
@@ -341,9 +443,9 @@ static pk_err sort_out(run *r, const char **changed, size_t *changed_count)
 static pk_err skip_ended(run *r)
 {
     size_t changed_count = 0;
-    const char **changed = calloc(r->count, sizeof *changed);
+    const char **changed = calloc(r->asks.count, sizeof *changed);
     if (!changed)
-        return pk_fail(PK_NOMEM, "%zu requests", r->count);
+        return pk_fail(PK_NOMEM, "%zu requests", r->asks.count);
     pk_err err = sort_out(r, changed, &changed_count);
     if (!err)
         err = pk_results_withdraw(r->results, changed, changed_count);
@@ -362,23 +464,58 @@ static char *model_name(const char *path)
     return strndup(path + first, bytes - first);
 }
 
-/* What an answer depends on besides its document. */
-static pk_err open_results(run *r)
+/* One question as it is, many as their digest. */
+static void put_questions(const pk_run_options *o, FILE *out)
+{
+    const pk_questions *questions = o->questions;
+    char text[PK_DIGEST_TEXT];
+    pk_digest all = {{0}};
+    if (!questions || questions->count == 1) {
+        fprintf(out, "question: %s\n", questions ? questions->items[0].text : "none");
+        return;
+    }
+    for (size_t i = 0; i < questions->count; i++) {
+        const pk_question *q = &questions->items[i];
+        pk_digest parts[3] = {all, pk_digest_of(q->id, strlen(q->id)), pk_digest_of(q->text, strlen(q->text))};
+        all = pk_digest_of(parts, sizeof parts);
+    }
+    fprintf(out, "questions: %zu, %s\n", questions->count, pk_digest_text(text, all));
+}
+
+/* What an answer depends on besides its document, a fact a line; malloc'd, or NULL. */
+static char *identity_of(const run *r)
 {
     const pk_run_options *o = r->options;
     const pk_generation *g = &o->pipeline->generation;
-    char *identity = NULL;
-    if (asprintf(&identity,
-                 "model: %s\nnumeric mode: cpu float32\nmax_tokens: %" PRIu32 "\ntemperature: %.9g\nseed: %" PRIu64
-                 "\nquestion: %s\n",
-                 r->digest, g->max_tokens, (double)g->temperature, g->seed, o->question) < 0)
-        return pk_fail(PK_NOMEM, "identity");
-    char *model = model_name(o->pipeline->model);
+    static const char *const modes[] = {"split", "inline", "drop"};
+    char *text = NULL, prompt[PK_DIGEST_TEXT];
+    size_t bytes;
+    FILE *out = open_memstream(&text, &bytes);
+    if (!out)
+        return NULL;
+    fprintf(out,
+            "model: %s\nnumeric mode: cpu float32\nmax_tokens: %" PRIu32
+            "\ntemperature: %.9g\ntop_p: %.9g\ntop_k: %" PRIu32 "\nmin_p: %.9g\nseed: %" PRIu64 "\n",
+            r->digest, g->max_tokens, (double)g->temperature, (double)g->top_p, g->top_k, (double)g->min_p, g->seed);
+    fprintf(out, "answers: %" PRIu32 "\nreasoning: %s\nprompt: %s\n", o->choices, modes[o->reasoning],
+            o->prompt ? pk_digest_text(prompt, pk_digest_of(o->prompt, strlen(o->prompt))) : "standard");
+    put_questions(o, out);
+    if (!fclose(out))
+        return text;
+    free(text);
+    return NULL;
+}
+
+static pk_err open_results(run *r)
+{
+    const pk_run_options *o = r->options;
+    char *identity = identity_of(r), *model = model_name(o->pipeline->model);
     pk_err err =
-        model ? pk_results_open(&r->results,
-                                (pk_results_options){
-                                    .dir = o->out_dir, .run_dir = o->run_dir, .identity = identity, .model = model})
-              : pk_fail(PK_NOMEM, "model name");
+        model && identity
+            ? pk_results_open(
+                  &r->results,
+                  (pk_results_options){.dir = o->out_dir, .run_dir = o->run_dir, .identity = identity, .model = model})
+            : pk_fail(PK_NOMEM, "the run's identity");
     free(identity);
     free(model);
     /* Damaged bytes of our own, on our disk: that is not the model's fault, which PK_CORRUPT would say here. */
@@ -485,11 +622,22 @@ static void fini(run *r)
     pk_engine_close(&r->engine);
     pk_fleet_close(&r->fleet);
     pk_results_close(&r->results);
-    for (size_t i = 0; i < r->count; i++)
-        free(r->requests[i].custom_id);
+    for (size_t i = 0; r->requests && i < r->asks.count; i++)
+        free_answers(&r->requests[i]);
     free(r->requests);
-    free(r->by_sequence);
-    pk_documents_fini(&r->documents);
+    free(r->purposes);
+    pk_asks_fini(&r->asks);
+}
+
+static pk_err collect(run *r)
+{
+    const pk_run_options *o = r->options;
+    return pk_asks_collect(&r->asks, (pk_asks_options){.inputs = o->inputs,
+                                                       .input_count = o->input_count,
+                                                       .questions = o->questions,
+                                                       .prompt = o->prompt,
+                                                       .generation = &o->pipeline->generation,
+                                                       .choices = o->choices});
 }
 
 static pk_err process(run *r)
@@ -508,14 +656,16 @@ pk_err pk_run(const pk_run_options *options, pk_run_report *report)
 {
     run r = {.options = options, .report = report};
     *report = (pk_run_report){0};
-    pk_err err = digest_model(&r);
+    pk_err err = collect(&r);
+    if (!err)
+        err = digest_model(&r);
     if (!err)
         err = open_results(&r);
     if (!err)
-        err = list_requests(&r);
+        err = queue_requests(&r);
     if (!err)
         err = skip_ended(&r);
-    if (!err && report->progress.ended < r.count)
+    if (!err && report->progress.ended < r.asks.count)
         err = process(&r);
     else if (!err && !pk_results_summarized(r.results)) /* the run that did the work died before it could */
         err = summarize(&r);

@@ -1,13 +1,15 @@
-/* run.h - documents in, answers out: what `penstock run` does.
+/* run.h - documents and requests in, answers out: what `penstock run` does.
  *
- * Each document makes one request, document + question. Documents are read when their turn comes, tokenized, prefilled
- * and decoded by the stages, rendered, and written by results.h, which keeps the promise that every request ends in
- * exactly one record. A document that cannot be processed is one named failure; the others go on. */
+ * Each question of a document, and each line of a request file, is one request with one or several answers. Their
+ * prompts are read when their turn comes, tokenized, prefilled and decoded by the stages, rendered, and written by
+ * results.h, which keeps the promise that every request ends in exactly one record. A request that cannot be processed
+ * is one named failure; the others go on. */
 #ifndef PK_PIPELINE_RUN_H
 #define PK_PIPELINE_RUN_H
 
 #include "loader/config.h"
 #include "pipeline/file.h"
+#include "pipeline/asks.h"
 #include "pipeline/fleet.h"
 #include "pipeline/results.h"
 #include "pipeline/timeline.h"
@@ -16,27 +18,34 @@
 
 /* How far it is, for the eye. */
 typedef struct {
-    uint64_t documents, ended,
-        failed; /* requests: in all, with a record, of these failures; an earlier run's included */
+    uint64_t requests, ended, failed;       /* in all, with a record, of these failures; an earlier run's included */
     uint64_t prompt_tokens, sampled_tokens; /* done in this run */
-    uint64_t known_tokens;                  /* prompt tokens of the documents that have been tokenized */
-    uint64_t bytes_read, bytes_total;       /* of the documents of this run */
+    uint64_t known_tokens;                  /* prompt tokens of the requests that have been tokenized */
+    uint64_t bytes_read, bytes_total;       /* of the documents and request lines of this run */
+    uint64_t with_answer, answered_right;   /* of this run: requests whose true answer is known, and was given */
     uint32_t running;
     bool draining;
 } pk_run_progress;
+
+/* What becomes of text inside <think>…</think>. */
+typedef enum { PK_REASONING_SPLIT, PK_REASONING_INLINE, PK_REASONING_DROP } pk_reasoning_mode;
 
 typedef struct {
     const pk_pipeline *pipeline; /* resolved for PK_PURPOSE_TEXT */
     const pk_model_config *model;
     const char *const *inputs;
     size_t input_count;
-    const char *question;
+    const pk_questions *questions; /* NULL: request files only */
+    const char *prompt;            /* text around document and question, pk_asks_options; NULL: the standard one */
+    uint32_t choices;              /* answers to each question */
+    pk_reasoning_mode reasoning;
     const char *out_dir;   /* NULL: standard output */
     const char *run_dir;   /* NULL: {out_dir}/.penstock */
     pk_timeline *timeline; /* or NULL */
     uint64_t kv_tokens;    /* room for KV cache, pk_scheduler_options */
-    /* An earlier run of this directory answered this document when it held something else: it is done anew. */
-    void (*changed)(void *context, const char *document);
+    /* An earlier run of this directory answered this request when its document or line held something else: it is done
+     * anew. */
+    void (*changed)(void *context, const char *custom_id);
     void (*loading)(void *context, uint64_t bytes_done, uint64_t bytes_total);
     void (*loaded)(void *context, const pk_fleet *fleet); /* the pipeline stands; view of the fleet during the call */
     void (*progress)(void *context, const pk_run_progress *progress); /* often; may be NULL like the others */
@@ -51,8 +60,8 @@ typedef struct {
 } pk_run_report;
 
 /* PK_OK also when requests failed: report->progress.failed. PK_AGAIN: the run directory is in use; PK_CLOSED:
- * interrupted twice; PK_INVALID: the output directory belongs to another run, or no document was named; PK_IO: results
- * could not be written; PK_PEER: a stage died; PK_CORRUPT, PK_NOMEM: it could not load. */
+ * interrupted twice; PK_INVALID: the output directory belongs to another run, or nothing is asked; PK_IO: results
+ * could not be written, or a request file not read; PK_PEER: a stage died; PK_CORRUPT, PK_NOMEM: it could not load. */
 pk_err pk_run(const pk_run_options *options, pk_run_report *report);
 
 #endif

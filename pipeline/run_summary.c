@@ -27,6 +27,17 @@ static void add_stage(pk_json_text *out, const pk_fleet_stage *stage, bool first
                      seconds(stage->counters.busy_ns), seconds(stage->counters.wait_ns));
 }
 
+/* The only one, or how many there are; null where request files ask. */
+static void put_question(pk_json_text *out, const pk_questions *questions)
+{
+    if (!questions)
+        pk_json_text_raw(out, "null");
+    else if (questions->count == 1)
+        pk_json_text_word(out, questions->items[0].text);
+    else
+        pk_json_text_raw(out, "\"%zu questions\"", questions->count);
+}
+
 void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_run_report *report,
                     const pk_fleet *fleet, const char *digest)
 {
@@ -34,20 +45,23 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
     double work = seconds(report->work_ns);
     pk_json_text_raw(
         out, "{\n  \"requests\": %" PRIu64 ", \"done\": %" PRIu64 ", \"failed\": %" PRIu64 ", \"left\": %" PRIu64 ",\n",
-        p->documents, p->ended - p->failed, p->failed, p->documents - p->ended);
+        p->requests, p->ended - p->failed, p->failed, p->requests - p->ended);
     if (!fleet)
         pk_json_text_raw(out,
                          "  \"note\": \"the run that did the work ended before it could write this: its tokens and "
                          "times are not known\",\n");
     pk_json_text_raw(out, "  \"prompt_tokens\": %" PRIu64 ", \"completion_tokens\": %" PRIu64 ",\n", p->prompt_tokens,
                      p->sampled_tokens);
+    if (p->with_answer)
+        pk_json_text_raw(out, "  \"exact_match\": {\"right\": %" PRIu64 ", \"of\": %" PRIu64 "},\n", p->answered_right,
+                         p->with_answer);
     pk_json_text_raw(out, "  \"load_seconds\": %.3f, \"work_seconds\": %.3f, \"tokens_per_second\": %.1f,\n",
                      seconds(report->load_ns), work,
                      work > 0 ? (double)(p->prompt_tokens + p->sampled_tokens) / work : 0);
     pk_json_text_raw(out, "  \"model\": ");
     pk_json_text_word(out, options->pipeline->model);
     pk_json_text_raw(out, ", \"model_digest\": \"%s\",\n  \"question\": ", digest);
-    pk_json_text_word(out, options->question);
+    put_question(out, options->questions);
     pk_json_text_raw(out, ",\n");
     pk_json_text_raw(out,
                      "  \"numeric_mode\": \"cpu float32 (docs/numerics.md), weights as stored\",\n  \"stages\": [");

@@ -186,7 +186,9 @@ static void add_sample(pk_scheduler *scheduler, const sequence *s)
                     .prompt_hash = s->prompt_hash,
                     .choice = s->request.choice,
                     .temperature = s->request.temperature,
-                    .top_p = 1,
+                    .top_p = s->request.top_p,
+                    .top_k = s->request.top_k,
+                    .min_p = s->request.min_p,
                     .flags = prompt_row && s->request.want ? PK_SAMPLE_LOGITS : 0};
 }
 

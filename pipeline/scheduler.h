@@ -31,6 +31,8 @@ typedef struct {
     uint32_t count;
     uint32_t max_tokens; /* to sample; 0: none */
     float temperature;   /* 0: greedy */
+    float top_p, min_p;  /* pk_sample */
+    uint32_t top_k;
     uint64_t seed;
     uint32_t choice;
     uint8_t want;         /* logits of the prompt's rows: PK_WANT_… */

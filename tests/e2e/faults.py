@@ -229,7 +229,7 @@ class Faults:
         changed.write_text("Another text altogether. " * 20)
         same.write_text(same.read_text())
         ended = self._place.run(["edited"], "edits", *WORK)
-        found += ended.expect(0, f"edited/{changed.name} has changed since its request ended: it is done anew",
+        found += ended.expect(0, f"edited/{changed.name}#1: what it read has changed since it ended; it is done anew",
                               f"{DOCUMENTS} of {DOCUMENTS} requests done")  # fmt: skip
         found += [f"said {ended.err.count('done anew')} times"] if ended.err.count("done anew") != 1 else []
         found += self._place.run(["edited"], "edits-fresh", *WORK).expect(0)
@@ -241,11 +241,11 @@ class Faults:
         found = place.run(["single/part-0.txt"], "gone", *WORK).expect(0)
         first = answers(place.folder / "gone")
         document.unlink()
-        found += place.run(["single/part-0.txt"], "gone", *WORK).expect(3, "single/part-0.txt has changed")
+        found += place.run(["single/part-0.txt"], "gone", *WORK).expect(3, "single/part-0.txt#1: what it read has changed")
         found += [] if lines(place.folder / "gone/results.jsonl") == [] else ["the old answer is still there"]
         found += [f"{path.name} is still there" for path in (place.folder / "gone").glob("*.md")]
         document.write_text(text)
-        found += place.run(["single/part-0.txt"], "gone", *WORK).expect(0, "single/part-0.txt has changed")
+        found += place.run(["single/part-0.txt"], "gone", *WORK).expect(0, "single/part-0.txt#1: what it read has changed")
         return found + answer_differences(place.folder / "gone", first)
 
     def standard_input_that_changed_is_done_anew(self) -> list[str]:
@@ -253,7 +253,7 @@ class Faults:
         first = answers(self._place.folder / "in")
         again = self._place.run(["-"], "in", *WORK, stdin=b"One text.")
         found += again.expect(0) + (["said to have changed"] if "anew" in again.err else [])
-        found += self._place.run(["-"], "in", *WORK, stdin=b"Another text.").expect(0, "stdin has changed")
+        found += self._place.run(["-"], "in", *WORK, stdin=b"Another text.").expect(0, "stdin#1: what it read has changed")
         found += self._place.run(["-"], "in-fresh", *WORK, stdin=b"Another text.").expect(0)
         found += [] if answers(self._place.folder / "in") != first else ["the old answer is still there"]
         return found + answer_differences(self._place.folder / "in", answers(self._place.folder / "in-fresh"))

@@ -219,7 +219,7 @@ class Runs:
 
     def inputs_without_any_document_are_refused(self) -> list[str]:
         (self._place.folder / "void").mkdir()
-        return self._run("void-out", "void").expect(2, "no document was found")
+        return self._run("void-out", "void").expect(2, "nothing is asked: no document")
 
     def sampling_is_repeated_by_its_seed(self) -> list[str]:
         def sampled(out: str, seed: int) -> list[bytes]:

@@ -137,11 +137,12 @@ class Workplace:
         return folder
 
     def start(self, inputs: Sequence[object], out: str, *options: object, pipeline: Optional[Path] = None,
-              libexec: Optional[Path] = None, stdin: Optional[bytes] = None, question: str = QUESTION,
+              libexec: Optional[Path] = None, stdin: Optional[bytes] = None, question: Optional[str] = QUESTION,
               model: Optional[Path] = None) -> Running:  # fmt: skip
         """In the workplace's folder, so that names in results do not tell where that is."""
         first = [pipeline] if pipeline else []
-        words = [self.command.binary, "run", *first, *inputs, "-m", model or self.model, "-q", question, "-o", out, *options]
+        asked = [] if question is None else ["-q", question]
+        words = [self.command.binary, "run", *first, *inputs, "-m", model or self.model, *asked, "-o", out, *options]
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)}
         if libexec:
             environment["PENSTOCK_LIBEXEC"] = str(libexec)

@@ -9,6 +9,9 @@ static const char good[] =
     "generation:\n"
     "  max_tokens: 40\n"
     "  temperature: 0.7\n"
+    "  top_p: 0.95\n"
+    "  top_k: 40\n"
+    "  min_p: 0.05\n"
     "  seed: 18446744073709551615\n"
     "stages:\n"
     "  - { name: tok, kind: tokenize }\n"
@@ -31,6 +34,8 @@ static void every_key_of_this_version_is_read(void **state)
     assert_int_equal(p.limits.window, 5);
     assert_int_equal(p.generation.max_tokens, 40);
     assert_true(p.generation.temperature == 0.7f);
+    assert_true(p.generation.top_p == 0.95f && p.generation.min_p == 0.05f);
+    assert_int_equal(p.generation.top_k, 40);
     assert_true(p.generation.seed == UINT64_MAX);
     assert_int_equal(p.stage_count, 5);
     assert_int_equal(p.stages[0].kind, PK_STAGE_TOKENIZE);
@@ -40,7 +45,7 @@ static void every_key_of_this_version_is_read(void **state)
     assert_int_equal(p.stages[1].threads, 2);
     assert_string_equal(p.stages[1].device, "cpu:plain");
     assert_int_equal(p.stages[1].io, PK_STAGE_IO_PREAD);
-    assert_int_equal(p.stages[1].line, 10);
+    assert_int_equal(p.stages[1].line, 13);
     assert_int_equal(p.stages[1].column, 5);
     assert_string_equal(p.stages[2].name, "layers-40-40");
     assert_int_equal(p.stages[2].last_layer, 40);
@@ -84,7 +89,8 @@ static void unknown_keys_are_refused_with_place_and_nearest_name(void **state)
          "p.yaml:2:24: limits.batchrows: unknown key, expected context, batch_rows, sequences or window; did you mean "
          "\"batch_rows\"?"},
         {"version: 1\ngeneration:\n  temprature: 1\n",
-         "p.yaml:3:3: generation.temprature: unknown key, expected max_tokens, temperature or seed; did you mean "
+         "p.yaml:3:3: generation.temprature: unknown key, expected max_tokens, temperature, top_p, top_k, min_p or "
+         "seed; did you mean "
          "\"temperature\"?"},
         {"version: 1\nstages:\n - { name: low, kind: layers, layers: 0, colour: red }\n",
          "p.yaml:3:42: stages.low.colour: unknown key, expected name, kind, layers, threads, device or io"},
@@ -102,7 +108,7 @@ static void keys_of_later_versions_are_refused_as_such(void **state)
         {"version: 1\nrestart: { max: 5 }\n", "p.yaml:2:1: restart: not in this version"},
         {"version: 1\nlaunch: {}\n", "p.yaml:2:1: launch: not in this version"},
         {"version: 1\nhosts: {}\n", "p.yaml:2:1: hosts: not in this version"},
-        {"version: 1\ngeneration: { top_p: 0.9 }\n", "p.yaml:2:15: generation.top_p: not in this version"},
+        {"version: 1\ngeneration: { stop: x }\n", "p.yaml:2:15: generation.stop: not in this version"},
         {"version: 1\ngeneration: { stop: [a] }\n", "p.yaml:2:15: generation.stop: not in this version"},
         {"version: 1\ngeneration: { think_budget: 1 }\n", "p.yaml:2:15: generation.think_budget: not in this version"},
         {"version: 1\nstages: [{ kind: tokenize, replicas: 2 }]\n",
@@ -154,6 +160,12 @@ static void values_of_a_wrong_type_are_refused(void **state)
          "p.yaml:2:28: generation.temperature: expected a number from 0 to 100, found \"warm\""},
         {"version: 1\ngeneration: { temperature: -1 }\n",
          "p.yaml:2:28: generation.temperature: expected a number from 0 to 100, found \"-1\""},
+        {"version: 1\ngeneration: { top_p: 0 }\n",
+         "p.yaml:2:22: generation.top_p: expected a number above 0, at most 1, found \"0\""},
+        {"version: 1\ngeneration: { min_p: 1.5 }\n",
+         "p.yaml:2:22: generation.min_p: expected a number from 0 to 1, found \"1.5\""},
+        {"version: 1\ngeneration: { top_k: -1 }\n",
+         "p.yaml:2:22: generation.top_k: expected a whole number from 0 to 2147483647, found \"-1\""},
         {"version: 1\ngeneration: { temperature: .nan }\n",
          "p.yaml:2:28: generation.temperature: expected a number from 0 to 100, found \".nan\""},
         {"version: 1\ngeneration: { seed: -1 }\n",
@@ -409,6 +421,8 @@ static void what_is_printed_reads_back_to_the_same(void **state)
         assert_string_equal(back.model, models[i]);
         assert_memory_equal(&back.limits, &p.limits, sizeof p.limits);
         assert_true(back.generation.temperature == p.generation.temperature);
+        assert_true(back.generation.top_p == p.generation.top_p && back.generation.min_p == p.generation.min_p);
+        assert_int_equal(back.generation.top_k, p.generation.top_k);
         assert_true(back.generation.seed == p.generation.seed);
         assert_int_equal(back.stage_count, p.stage_count);
         for (uint32_t s = 0; s < p.stage_count; ++s) {

@@ -28,12 +28,10 @@ static pk_results *open_results(void)
 
 static pk_result answer(const char *custom_id, const char *content)
 {
-    return (pk_result){.custom_id = custom_id,
-                       .content = content,
-                       .content_bytes = strlen(content),
-                       .finish_reason = "stop",
-                       .prompt_tokens = 100,
-                       .completion_tokens = 5};
+    static pk_choice choice;
+    choice = (pk_choice){.content = {.bytes = content, .count = strlen(content)}, .finish_reason = "stop"};
+    return (pk_result){
+        .custom_id = custom_id, .choices = &choice, .choice_count = 1, .prompt_tokens = 100, .completion_tokens = 5};
 }
 
 static void put(pk_results *results, const char *custom_id, const char *content)
@@ -534,6 +532,61 @@ static void a_closed_standard_output_is_an_error(void **state)
     pk_results_close(&results);
 }
 
+static void each_of_several_answers_has_a_file(void **state)
+{
+    pk_results *results;
+    (void)state;
+    assert_int_equal(pk_results_open(&results, standard), PK_OK);
+    pk_choice choices[] = {{.content = {"first", 5}, .finish_reason = "stop"},
+                           {.content = {"second", 6}, .finish_reason = "length"}};
+    pk_result result = {.custom_id = "a.txt#1", .choices = choices, .choice_count = 2};
+    assert_int_equal(pk_results_put(results, &result), PK_OK);
+    pk_results_close(&results);
+    assert_place_holds("out/deep/a.txt.1.1.md", "first\n");
+    assert_place_holds("out/deep/a.txt.1.2.md", "second\n");
+    char *line = place_read("out/deep/results.jsonl");
+    assert_non_null(strstr(line, "{\"index\": 1, \"message\": {\"role\": \"assistant\", \"content\": \"second\"}, "
+                                 "\"finish_reason\": \"length\"}]"));
+    free(line);
+}
+
+static void reasoning_and_calls_stand_beside_the_content(void **state)
+{
+    pk_json_text line = {0};
+    (void)state;
+    pk_choice choice = {.reasoned = true, .reasoning = {"why", 3}, .calls = {"[1]", 3}, .finish_reason = "stop"};
+    pk_result result = {.custom_id = "a", .choices = &choice, .choice_count = 1};
+    pk_result_line(&line, "batch_req_0123456789abcdef", "m", &result);
+    pk_json_text_raw(&line, "%c", 0);
+    assert_non_null(strstr(line.bytes, "\"message\": {\"role\": \"assistant\", \"content\": null, "
+                                       "\"reasoning_content\": \"why\", \"tool_calls\": [1]}, "
+                                       "\"finish_reason\": \"tool_calls\"}]"));
+    pk_json_text_fini(&line);
+}
+
+static void a_text_completion_is_a_text(void **state)
+{
+    pk_json_text line = {0};
+    (void)state;
+    pk_choice choice = {.content = {"t", 1}, .finish_reason = "stop"};
+    pk_result result = {.custom_id = "a", .completion = true, .choices = &choice, .choice_count = 1};
+    pk_result_line(&line, "batch_req_0123456789abcdef", "m", &result);
+    pk_json_text_raw(&line, "%c", 0);
+    assert_non_null(strstr(line.bytes, "\"id\": \"cmpl-0123456789abcdef\", \"object\": \"text_completion\""));
+    assert_non_null(strstr(line.bytes, "\"choices\": [{\"index\": 0, \"text\": \"t\", \"finish_reason\": \"stop\"}]"));
+    pk_json_text_fini(&line);
+}
+
+static void the_names_of_answers_meet_no_other(void **state)
+{
+    char name[PK_RESULT_NAME_BYTES];
+    (void)state;
+    pk_result_name(name, "a.txt#1", 2);
+    assert_string_equal(name, "a.txt.1.2.md");
+    pk_result_name(name, "a#txt", 1); /* a.txt.1.md is the only answer to a.txt#1 */
+    assert_non_null(strchr(name, '~'));
+}
+
 static void names_of_readable_files_never_meet(void **state)
 {
     static const char *const plain[][2] = {
@@ -543,16 +596,16 @@ static void names_of_readable_files_never_meet(void **state)
         {"a#b.txt#1", "a#b.txt.1.md"},
         {"../\xC3\xBC/_x.md#q", "_.__\xC3\xBC___x.md.q~65e58dd123a5ec74.md"},
     };
-    static const char *const digested[] = {"docs__a.txt#1", "a_/b#1", "a.1#2.md", "a#1.2",
-                                           "a#x/y",         "none",   "",         "a~b#1"};
+    static const char *const digested[] = {"docs__a.txt#1", "a_/b#1", "a.1#2.md", "a#1.2",    "a#x/y",
+                                           "none",          "",       "a~b#1",    "a.txt.1#2"};
     char name[PK_RESULT_NAME_BYTES], other[PK_RESULT_NAME_BYTES], path[2000];
     (void)state;
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-        pk_result_name(name, plain[i][0]);
+        pk_result_name(name, plain[i][0], 0);
         assert_string_equal(name, plain[i][1]);
     }
     for (size_t i = 0; i < sizeof digested / sizeof *digested; i++) {
-        pk_result_name(name, digested[i]);
+        pk_result_name(name, digested[i], 0);
         assert_null(strchr(name, '/'));
         assert_int_equal(name[strlen(name) - 20], '~');
     }
@@ -561,9 +614,9 @@ static void names_of_readable_files_never_meet(void **state)
         for (size_t i = 0; i + 1 < bytes; i += 2)
             memcpy(path + i, "\xC3\xBC", 2);
         strcpy(path + bytes, "#1");
-        pk_result_name(name, path);
+        pk_result_name(name, path, 0);
         strcpy(path + bytes, "#2");
-        pk_result_name(other, path);
+        pk_result_name(other, path, 0);
         assert_true(strlen(name) < 256 && strcmp(name, other));
         assert_int_equal((unsigned char)name[strspn(name, "\xC3\xBC") - 1], 0xBC);
     }
@@ -731,6 +784,10 @@ int main(void)
         IN_PLACE(the_summary_is_replaced_whole),
         IN_PLACE(without_a_directory_lines_go_to_the_standard_streams),
         IN_PLACE(a_closed_standard_output_is_an_error),
+        IN_PLACE(each_of_several_answers_has_a_file),
+        cmocka_unit_test(reasoning_and_calls_stand_beside_the_content),
+        cmocka_unit_test(a_text_completion_is_a_text),
+        cmocka_unit_test(the_names_of_answers_meet_no_other),
         cmocka_unit_test(names_of_readable_files_never_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

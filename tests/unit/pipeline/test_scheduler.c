@@ -200,7 +200,8 @@ static void see_sample(sequence *s, const pk_span *span, const pk_sample *sample
     bool shown = s->known == s->request.count && s->request.want;
     assert_int_equal(sample->flags, shown ? PK_SAMPLE_LOGITS : 0);
     assert_true(sample->seed == s->request.seed && sample->choice == s->request.choice);
-    assert_true(sample->temperature == s->request.temperature && sample->top_p == 1.0f);
+    assert_true(sample->top_k == s->request.top_k && sample->min_p == s->request.min_p);
+    assert_true(sample->temperature == s->request.temperature && sample->top_p == s->request.top_p);
 }
 
 static void prepare_answer(bench *b, const pk_span *span)
@@ -624,6 +625,9 @@ static void submit_drawn(bench *b, uint64_t *random)
     request.state = draw(random, 0, 3) == 0;
     request.seed = draw(random, 0, 1000);
     request.temperature = (float)draw(random, 0, 2) / 2;
+    request.top_p = (float)draw(random, 1, 4) / 4;
+    request.top_k = draw(random, 0, 3);
+    request.min_p = (float)draw(random, 0, 2) / 4;
     if (draw(random, 0, 1))
         request.decode_from = draw(random, 0, request.count + 2);
     sequence *s = submit(b, request);

@@ -52,7 +52,7 @@ static void overrides_are_checked_like_the_file(void **state)
         {"stages.head.layers=3", "--set stages.head.layers: a head stage has no layers"},
         {"stages.low.kind=head", "--set stages.low.kind: the kind of a stage cannot be overridden"},
         {"stages.low.replicas=2", "--set stages.low.replicas: not in this version"},
-        {"generation.top_p=0.5", "--set generation.top_p: not in this version"},
+        {"generation.stop=x", "--set generation.stop: not in this version"},
         {"numeric=bf16", "--set numeric: not in this version"},
         {"version=2", "--set version: pipeline files of version 2 are not in this version, expected 1"},
     };

@@ -1,0 +1,208 @@
+/* Questions, request files, and the list that they make. */
+#include "pipeline/asks.h"
+#include "tests/unit/pipeline/check.h"
+#include "tests/unit/pipeline/place.h"
+
+static const pk_generation generation = {.max_tokens = 8, .top_p = 1};
+
+static pk_questions read_good(const char *text)
+{
+    pk_questions questions;
+    place_write("questions", text);
+    if (pk_questions_read(&questions, "questions"))
+        fail_msg("refused: %s", pk_error_text());
+    return questions;
+}
+
+static void assert_questions(const char *text, size_t count, const char *const expected[])
+{
+    pk_questions questions = read_good(text);
+    assert_int_equal(questions.count, count);
+    for (size_t i = 0; i < count; i++)
+        assert_string_equal(questions.items[i].text, expected[i]);
+    pk_questions_fini(&questions);
+}
+
+static void assert_no_questions(const char *text, const char *message)
+{
+    pk_questions questions;
+    place_write("questions", text);
+    assert_error(pk_questions_read(&questions, "questions"), PK_INVALID, message);
+    pk_questions_fini(&questions);
+}
+
+static void a_line_is_a_question(void **state)
+{
+    (void)state;
+    assert_questions("Who?\r\n\n  \nWhere?", 2, (const char *const[]){"Who?", "Where?"});
+    assert_questions("\xEF\xBB\xBFWho?\n", 1, (const char *const[]){"Who?"});
+}
+
+static void a_block_between_fences_is_a_question(void **state)
+{
+    (void)state;
+    assert_questions("---\nWho?\n\nWhy?\n---\n\n---\nWhere?\n", 2, (const char *const[]){"Who?\n\nWhy?", "Where?"});
+}
+
+static void json_lines_carry_ids_answers_and_documents(void **state)
+{
+    (void)state;
+    pk_questions q =
+        read_good("{\"question\": \"Who?\", \"id\": \"who\", \"answer\": \"Ann\", \"document\": \"a.txt\"}\n"
+                  "\n{\"question\": \"Where?\"}\n");
+    assert_int_equal(q.count, 2);
+    assert_string_equal(q.items[0].id, "who");
+    assert_string_equal(q.items[0].answer, "Ann");
+    assert_string_equal(q.items[0].document, "a.txt");
+    assert_string_equal(q.items[1].id, "2");
+    assert_null(q.items[1].answer);
+    assert_true(pk_question_is_answered(&q.items[0], (pk_text_view){" Ann\n", 5}));
+    assert_false(pk_question_is_answered(&q.items[0], (pk_text_view){"Anna", 4}));
+    pk_questions_fini(&q);
+}
+
+static void bad_questions_are_refused_with_their_line(void **state)
+{
+    (void)state;
+    assert_no_questions("", "questions: no question is in it");
+    assert_no_questions(" \n", "questions: no question is in it");
+    assert_no_questions("---\n---\n", "questions: no question is in it");
+    assert_no_questions("Who\xFF", "questions: byte 3 is not UTF-8");
+    assert_no_questions("{\"question\": \"a\"}\n[]", "questions: line 2: expected an object with a question");
+    assert_no_questions("{\"id\": \"a\"}", "questions: line 1: question: nothing; expected a string");
+    assert_no_questions("{\"question\": \"a\", \"anwser\": 1}",
+                        "questions: line 1: unknown member \"anwser\"; expected question, id, answer, document");
+    assert_no_questions("{\"question\": \"a\", \"id\": \"x\"}\n{\"question\": \"b\", \"id\": \"x\"}",
+                        "questions: two questions have the id \"x\"");
+    assert_no_questions("{\"question\": 1}",
+                        "questions: line 1: question: 1; expected a string of 1 to 67108863 bytes");
+}
+
+#define GOOD(id)                                                                                                       \
+    "{\"custom_id\": \"" id "\", \"method\": \"POST\", \"url\": \"/v1/completions\", \"body\": {\"prompt\": \"p\"}}\n"
+
+static pk_asks collect(const char *const *inputs, size_t count, const pk_questions *questions)
+{
+    pk_asks asks;
+    if (pk_asks_collect(&asks, (pk_asks_options){.inputs = inputs,
+                                                 .input_count = count,
+                                                 .questions = questions,
+                                                 .generation = &generation,
+                                                 .choices = 1}))
+        fail_msg("refused: %s", pk_error_text());
+    return asks;
+}
+
+static void assert_read(pk_asks *asks, size_t index, const char *expected_code, const char *expected)
+{
+    pk_request_line line;
+    const char *code = NULL;
+    char input[PK_INPUT_BYTES], again[PK_INPUT_BYTES];
+    size_t bytes;
+    pk_ask_input(asks, index, again);
+    pk_err err = pk_ask_read(asks, index, &line, &bytes, input, &code);
+    assert_string_equal(input, again);
+    if (expected_code) {
+        assert_int_not_equal(err, PK_OK);
+        assert_string_equal(code, expected_code);
+        assert_string_equal(pk_error_text(), expected);
+    } else {
+        assert_int_equal(err, PK_OK);
+        assert_int_equal(line.prompt_bytes, strlen(expected));
+        assert_memory_equal(line.prompt, expected, line.prompt_bytes);
+    }
+    pk_request_line_fini(&line);
+}
+
+static void documents_are_asked_before_lines(void **state)
+{
+    (void)state;
+    place_write("a.txt", "text {question}");
+    place_write("r.jsonl", GOOD("x"));
+    pk_questions questions = read_good("Who?\nWhere?\n");
+    pk_asks asks = collect((const char *const[]){"r.jsonl", "a.txt"}, 2, &questions);
+    assert_int_equal(asks.count, 3);
+    assert_string_equal(asks.items[0].custom_id, "a.txt#1");
+    assert_string_equal(asks.items[1].custom_id, "a.txt#2");
+    assert_string_equal(asks.items[2].custom_id, "x");
+    assert_read(&asks, 0, NULL, "text {question}\n\nWho?");
+    assert_read(&asks, 2, NULL, "p");
+    pk_asks_fini(&asks);
+    pk_questions_fini(&questions);
+}
+
+static void bad_lines_stay_in_the_list_with_their_reason(void **state)
+{
+    (void)state;
+    place_write("r.jsonl", GOOD("x") "\n{\n" GOOD("x"));
+    pk_asks asks = collect((const char *const[]){"r.jsonl"}, 1, NULL);
+    assert_int_equal(asks.count, 3);
+    assert_string_equal(asks.items[1].custom_id, "r.jsonl:3");
+    assert_string_equal(asks.items[2].custom_id, "r.jsonl:4");
+    assert_read(&asks, 1, "invalid_json",
+                "r.jsonl:3: JSON at line 1, column 1: string or '}' expected near end of file");
+    assert_read(&asks, 2, "duplicate_custom_id", "r.jsonl:4: the custom_id x is another request's");
+    pk_asks_fini(&asks);
+}
+
+static void a_line_that_changed_since_is_refused(void **state)
+{
+    (void)state;
+    place_write("r.jsonl", GOOD("x"));
+    pk_asks asks = collect((const char *const[]){"r.jsonl"}, 1, NULL);
+    FILE *file = fopen("r.jsonl", "r+");
+    assert_non_null(file);
+    fputs("{\"custom_id\": \"y", file);
+    fclose(file);
+    assert_read(&asks, 0, "changed_while_running", "r.jsonl:1: the line is not what it was when the run began");
+    pk_asks_fini(&asks);
+}
+
+static void assert_not_collected(const char *input, const pk_questions *questions, const char *prompt, pk_err code,
+                                 const char *message)
+{
+    pk_asks asks;
+    assert_error(pk_asks_collect(&asks, (pk_asks_options){.inputs = &input,
+                                                          .input_count = 1,
+                                                          .questions = questions,
+                                                          .prompt = prompt,
+                                                          .generation = &generation,
+                                                          .choices = 1}),
+                 code, message);
+    pk_asks_fini(&asks);
+}
+
+static void what_cannot_be_asked_is_refused(void **state)
+{
+    (void)state;
+    place_write("a.txt", "text");
+    place_write("empty.jsonl", "\n");
+    place_write("twins.jsonl", GOOD("twins.jsonl:2") "{\n");
+    pk_questions questions = read_good("{\"question\": \"Who?\", \"document\": \"b.txt\"}");
+    assert_not_collected("a.txt", NULL, NULL, PK_INVALID, "a question is needed: -q TEXT or --questions FILE");
+    assert_not_collected("a.txt", &questions, NULL, PK_INVALID,
+                         "question 1 is of the document b.txt, which is not among the inputs");
+    assert_not_collected("a.txt", &questions, "{document}", PK_INVALID, "the prompt file has no {question} in it");
+    assert_not_collected("empty.jsonl", NULL, NULL, PK_INVALID,
+                         "nothing is asked: no document (.txt, .md) and no request was found in the inputs");
+    assert_not_collected("twins.jsonl", NULL, NULL, PK_INVALID, "two requests are called twins.jsonl:2");
+    assert_not_collected("none.jsonl", NULL, NULL, PK_IO, "open none.jsonl: No such file or directory");
+    pk_questions_fini(&questions);
+}
+
+#define IN_PLACE(test) cmocka_unit_test_setup_teardown(test, place_open, place_close)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_PLACE(a_line_is_a_question),
+        IN_PLACE(a_block_between_fences_is_a_question),
+        IN_PLACE(json_lines_carry_ids_answers_and_documents),
+        IN_PLACE(bad_questions_are_refused_with_their_line),
+        IN_PLACE(documents_are_asked_before_lines),
+        IN_PLACE(bad_lines_stay_in_the_list_with_their_reason),
+        IN_PLACE(a_line_that_changed_since_is_refused),
+        IN_PLACE(what_cannot_be_asked_is_refused),
+    };
+    return cmocka_run_group_tests_name("asks", tests, NULL, NULL);
+}
