@@ -3,7 +3,6 @@
 #include "stages/expect.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +12,6 @@ static pk_err detokenize_open(void *self, pk_stage *stage)
 {
     pk_detokenize *d = self;
     const pk_assignment *a = &stage->assignment;
-    char path[PK_PATH_BYTES + sizeof "/tokenizer.json"];
     if (a->sequences < 1 || a->sequences > TEXTS_MAX)
         return pk_fail(PK_INVALID, "assignment: sequences is %" PRIu64 ", expected 1 to %d", a->sequences, TEXTS_MAX);
     stage->in = (pk_batch_limits){.spans = (uint32_t)a->sequences, .payload_bytes = PK_TEXT_PIECE_BYTES};
@@ -21,8 +19,7 @@ static pk_err detokenize_open(void *self, pk_stage *stage)
     if (!(d->open = calloc((size_t)a->sequences, sizeof *d->open)))
         return pk_fail(PK_NOMEM, "%" PRIu64 " texts", a->sequences);
     pk_err err = pk_slots_open(&d->slots, (size_t)a->sequences);
-    snprintf(path, sizeof path, "%s/tokenizer.json", a->model);
-    return err ? err : pk_tokenizer_open(&d->tokenizer, path);
+    return err ? err : pk_tokenizer_open(&d->tokenizer, a->model);
 }
 
 static void detokenize_close(void *self)

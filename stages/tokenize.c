@@ -4,7 +4,6 @@
 #include "stages/expect.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,12 +11,14 @@ enum { TEXTS_MAX = 1 << 20 };
 
 static pk_err open_tokenizer(pk_tokenize *t, pk_stage *stage)
 {
-    char path[PK_PATH_BYTES + sizeof "/tokenizer.json"];
     size_t eos_count;
-    snprintf(path, sizeof path, "%s/tokenizer.json", stage->assignment.model);
-    pk_err err = pk_tokenizer_open(&t->tokenizer, path);
+    pk_err err = pk_tokenizer_open(&t->tokenizer, stage->assignment.model);
+    if (!err)
+        err = pk_encoder_open(&t->encoder, t->tokenizer);
     if (err)
         return err;
+    if (*pk_tokenizer_assumed(t->tokenizer))
+        pk_log_warn("tokenizer assumed=\"%s\"", pk_tokenizer_assumed(t->tokenizer));
     const int32_t *eos = pk_tokenizer_eos(t->tokenizer, &eos_count);
     stage->ready.vocabulary = pk_tokenizer_count(t->tokenizer);
     stage->ready.end_token = eos_count ? eos[0] : -1;
@@ -46,6 +47,7 @@ static void tokenize_close(void *self)
         pk_text_fini(&t->texts[i].text);
     free(t->texts);
     pk_slots_close(&t->slots);
+    pk_encoder_close(&t->encoder);
     pk_tokenizer_close(&t->tokenizer);
     *t = (pk_tokenize){0};
 }
@@ -107,7 +109,7 @@ static pk_err encode(const pk_tokenize *t, const pk_open_text *text, uint32_t se
     *too_many = UINT32_MAX;
     if (text->bytes > PK_TOKENIZER_TEXT_BYTES)
         return PK_OK;
-    pk_err err = pk_tokenizer_encode(t->tokenizer, text->text.bytes, text->text.count, ids);
+    pk_err err = pk_encoder_run(t->encoder, PK_ADDED_NONE, text->text.bytes, text->text.count, ids);
     if (err == PK_NOMEM || err == PK_INVALID) {
         pk_log_warn("text not encoded sequence=%" PRIu32 " bytes=%" PRIu64 " error=\"%s\"", sequence, text->bytes,
                     pk_error_text());

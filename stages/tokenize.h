@@ -21,6 +21,7 @@ typedef struct {
 /* The stage's own memory; zeroed before open. */
 typedef struct {
     pk_tokenizer *tokenizer;
+    pk_encoder *encoder;
     pk_slots *slots;
     pk_open_text *texts; /* [slots] */
     size_t text_count;

@@ -31,6 +31,10 @@ bool pk_byte_alphabet_read(const char *text, size_t bytes, unsigned char *out, s
     *count = 0;
     for (size_t at = 0; at < bytes;) {
         unsigned code = in[at++];
+        if (code >= 0x21 && code <= 0x7E) { /* most are */
+            out[(*count)++] = (unsigned char)code;
+            continue;
+        }
         /* The alphabet needs no sequence of more than two bytes. */
         if (code >= 0x80) {
             if (code < 0xC2 || code > 0xDF || at == bytes)

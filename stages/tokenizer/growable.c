@@ -22,17 +22,22 @@ static pk_err reserve(void **memory, size_t *capacity, size_t count, size_t more
     return PK_OK;
 }
 
+pk_err pk_ids_reserve(pk_ids *ids, size_t more)
+{
+    if (more <= ids->capacity - ids->count)
+        return PK_OK;
+    void *memory = ids->ids;
+    pk_err err = reserve(&memory, &ids->capacity, ids->count, more, sizeof *ids->ids);
+    ids->ids = memory;
+    return err;
+}
+
 pk_err pk_ids_append(pk_ids *ids, int32_t id)
 {
-    if (ids->count == ids->capacity) {
-        void *memory = ids->ids;
-        pk_err err = reserve(&memory, &ids->capacity, ids->count, 1, sizeof *ids->ids);
-        ids->ids = memory;
-        if (err)
-            return err;
-    }
-    ids->ids[ids->count++] = id;
-    return PK_OK;
+    pk_err err = pk_ids_reserve(ids, 1);
+    if (!err)
+        ids->ids[ids->count++] = id;
+    return err;
 }
 
 pk_err pk_text_reserve(pk_text *text, size_t more)

@@ -4,95 +4,177 @@
 #include <stdlib.h>
 #include <string.h>
 
+_Static_assert(PK_TOKENIZER_IDS <= 1 << 20, "ids and ranks have 20 bits in a slot");
+
 enum {
-    SHORT_BYTES =
-        48, /* longest piece for the plain search: words are about 5 bytes, and 48 x 48 steps are still cheap */
-    NO_RANK = -1,
+    SHORT_BYTES = 128, /* the longest piece for the plain search; its places must fit into 8 bits */
+    KEYS_AT_ONCE = 8,
+    ID_BITS = 20, /* of an id and of a rank */
+    RANK_MASK = (1 << ID_BITS) - 1,
+    NO_RANK = 1 << ID_BITS, /* above every rank */
+    NO_KEY = NO_RANK << 8,
+    FILTER_BITS = 21,   /* 256 KiB; of 200,000 merges one pair in ten passes that does not merge */
     INSIDE = INT32_MIN, /* a tag on a byte where no token starts or ends any more */
 };
 
-static size_t slot_of(const pk_merges *merges, int32_t left, int32_t right)
+static const uint64_t EMPTY = UINT64_MAX; /* no slot: its left would be above every id */
+
+static uint64_t pair_of(int32_t left, int32_t right)
 {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    key *= 0x9E3779B97F4A7C15ull; /* Fibonacci hashing: the high bits are the mixed ones */
-    return (size_t)(key >> 32) & (merges->slot_count - 1);
+    return (uint64_t)(uint32_t)left << ID_BITS | (uint32_t)right;
+}
+
+/* Fibonacci hashing: the high bits are the mixed ones. */
+static uint64_t mixed(uint64_t pair)
+{
+    return pair * 0x9E3779B97F4A7C15ull;
+}
+
+/* The bit of the filter that stands for this pair, and for others. */
+static uint64_t filter_bit(uint64_t pair)
+{
+    return mixed(pair) >> (64 - FILTER_BITS);
 }
 
 /* The slot of the pair, or the empty one where it would stand. There is always an empty one. */
-static pk_merge *find_slot(const pk_merges *merges, int32_t left, int32_t right)
+static size_t find_slot(const pk_merges *merges, uint64_t pair)
 {
-    size_t at = slot_of(merges, left, right);
-    for (;; at = (at + 1) & (merges->slot_count - 1)) {
-        pk_merge *slot = &merges->slots[at];
-        if (slot->result < 0 || (slot->left == left && slot->right == right))
-            return slot;
-    }
+    size_t at = (size_t)(mixed(pair) >> 32) & (merges->slot_count - 1);
+    while (merges->slots[at] != EMPTY && merges->slots[at] >> ID_BITS != pair)
+        at = (at + 1) & (merges->slot_count - 1);
+    return at;
 }
 
 pk_err pk_merges_init(pk_merges *merges, size_t count)
 {
+    assert(count < PK_TOKENIZER_IDS);
     size_t slots = 2;
     while (slots / 2 < count + 1)
         slots *= 2;
     merges->slots = malloc(slots * sizeof *merges->slots);
-    if (!merges->slots)
+    merges->results = malloc((count + 1) * sizeof *merges->results);
+    merges->filter = calloc(1 << (FILTER_BITS - 6), sizeof *merges->filter);
+    if (!merges->slots || !merges->results || !merges->filter)
         return pk_fail(PK_NOMEM, "no memory for %zu merges", count);
     merges->slot_count = slots;
-    for (size_t i = 0; i < slots; i++)
-        merges->slots[i].result = -1;
+    memset(merges->slots, 0xFF, slots * sizeof *merges->slots);
+    memset(merges->results, 0xFF, (count + 1) * sizeof *merges->results);
     return PK_OK;
 }
 
 pk_err pk_merges_add(pk_merges *merges, pk_merge merge)
 {
-    pk_merge *slot = find_slot(merges, merge.left, merge.right);
-    if (slot->result >= 0)
-        return pk_fail(PK_CORRUPT, "the pair of merge %u again", slot->rank);
-    *slot = merge;
+    uint64_t pair = pair_of(merge.left, merge.right), bit = filter_bit(pair);
+    uint64_t *slot = &merges->slots[find_slot(merges, pair)];
+    if (*slot != EMPTY)
+        return pk_fail(PK_CORRUPT, "the pair of merge %u again", (unsigned)(*slot & RANK_MASK));
+    if (merges->results[merge.rank] >= 0)
+        return pk_fail(PK_CORRUPT, "a second merge %u", merge.rank);
+    *slot = pair << ID_BITS | merge.rank;
+    merges->results[merge.rank] = merge.result;
+    merges->filter[bit >> 6] |= 1ull << (bit & 63);
     return PK_OK;
 }
 
-/* Ranks are below 2^20 or so: a signed 64-bit rank leaves room for "none". */
-static int64_t rank_of(const pk_merges *merges, int32_t left, int32_t right)
+bool pk_merges_at(const pk_merges *merges, size_t at, pk_merge *out)
 {
-    const pk_merge *slot = find_slot(merges, left, right);
-    return slot->result < 0 ? NO_RANK : (int64_t)slot->rank;
+    uint64_t slot = merges->slots[at];
+    if (slot == EMPTY)
+        return false;
+    *out = (pk_merge){.left = (int32_t)(slot >> (2 * ID_BITS)),
+                      .right = (int32_t)(slot >> ID_BITS & RANK_MASK),
+                      .rank = (uint32_t)(slot & RANK_MASK),
+                      .result = merges->results[slot & RANK_MASK]};
+    return true;
 }
 
-/* Where the pair of lowest rank starts, the leftmost among equals; `pairs` when nothing merges. */
-static size_t lowest_rank(const int64_t *ranks, size_t pairs)
+static uint32_t rank_of(const pk_merges *merges, int32_t left, int32_t right)
 {
-    size_t best = pairs;
-    for (size_t i = 0; i < pairs; i++)
-        if (ranks[i] != NO_RANK && (best == pairs || ranks[i] < ranks[best]))
-            best = i;
-    return best;
+    uint64_t pair = pair_of(left, right), bit = filter_bit(pair);
+    if (!(merges->filter[bit >> 6] >> (bit & 63) & 1))
+        return NO_RANK;
+    uint64_t slot = merges->slots[find_slot(merges, pair)];
+    if (slot == EMPTY)
+        return NO_RANK;
+    uint32_t rank = (uint32_t)(slot & RANK_MASK);
+    __builtin_prefetch(&merges->results[rank]); /* it will be asked for when the pair merges */
+    return rank;
+}
+
+pk_err pk_merges_finish(pk_merges *merges)
+{
+    merges->byte_ranks = malloc(256 * 256 * sizeof *merges->byte_ranks);
+    if (!merges->byte_ranks)
+        return pk_fail(PK_NOMEM, "no memory for the merges of bytes");
+    for (size_t pair = 0; pair < 256 * 256; pair++)
+        merges->byte_ranks[pair] = rank_of(merges, merges->byte_ids[pair >> 8], merges->byte_ids[pair & 0xFF]);
+    return PK_OK;
+}
+
+/* A short piece: the tokens stay at the bytes where they start and are linked, so that nothing moves. */
+typedef struct {
+    int32_t ids[SHORT_BYTES];
+    uint8_t next[SHORT_BYTES], before[SHORT_BYTES]; /* starts of the neighbours */
+    int32_t keys[SHORT_BYTES]; /* rank << 8 | start of the pair that starts here: the least is the next to merge */
+} short_row;
+
+/* The least of `count` keys; a multiple of KEYS_AT_ONCE, for the sake of vector instructions. */
+static int32_t least_of(const int32_t *keys, size_t count)
+{
+    int32_t least[KEYS_AT_ONCE];
+    memcpy(least, keys, sizeof least);
+    for (size_t i = KEYS_AT_ONCE; i < count; i += KEYS_AT_ONCE)
+        for (size_t lane = 0; lane < KEYS_AT_ONCE; lane++)
+            least[lane] = keys[i + lane] < least[lane] ? keys[i + lane] : least[lane];
+    for (size_t lane = 1; lane < KEYS_AT_ONCE; lane++)
+        least[0] = least[lane] < least[0] ? least[lane] : least[0];
+    return least[0];
+}
+
+static int32_t key_of(uint32_t rank, size_t start)
+{
+    return (int32_t)(rank << 8 | (uint32_t)start);
+}
+
+/* Merges the pair that `key` names. */
+static void merge_short(const pk_merges *merges, short_row *row, int32_t key, size_t bytes)
+{
+    size_t at = (size_t)key & 0xFF, gone = row->next[at], next = row->next[gone];
+    row->ids[at] = merges->results[key >> 8];
+    row->keys[gone] = NO_KEY;
+    row->next[at] = (uint8_t)next;
+    row->keys[at] = NO_KEY;
+    if (next < bytes) {
+        row->before[next] = (uint8_t)at;
+        row->keys[at] = key_of(rank_of(merges, row->ids[at], row->ids[next]), at);
+    }
+    if (at > 0) {
+        size_t before = row->before[at];
+        row->keys[before] = key_of(rank_of(merges, row->ids[before], row->ids[at]), before);
+    }
 }
 
 static pk_err apply_short(const pk_merges *merges, const unsigned char *piece, size_t bytes, pk_ids *out)
 {
-    int32_t ids[SHORT_BYTES];
-    int64_t ranks[SHORT_BYTES]; /* ranks[i]: of ids[i] with ids[i + 1] */
-    size_t count = bytes, at;
-
-    for (size_t i = 0; i < count; i++)
-        ids[i] = merges->byte_ids[piece[i]];
-    for (size_t i = 0; i + 1 < count; i++)
-        ranks[i] = rank_of(merges, ids[i], ids[i + 1]);
-    while ((at = lowest_rank(ranks, count - 1)) < count - 1) {
-        ids[at] = find_slot(merges, ids[at], ids[at + 1])->result;
-        count--;
-        memmove(ids + at + 1, ids + at + 2, (count - at - 1) * sizeof *ids);
-        memmove(ranks + at, ranks + at + 1, (count - at - 1) * sizeof *ranks);
-        if (at > 0)
-            ranks[at - 1] = rank_of(merges, ids[at - 1], ids[at]);
-        if (at + 1 < count)
-            ranks[at] = rank_of(merges, ids[at], ids[at + 1]);
+    short_row row;
+    size_t keys = (bytes + KEYS_AT_ONCE - 1) / KEYS_AT_ONCE * KEYS_AT_ONCE;
+    pk_err err = pk_ids_reserve(out, bytes);
+    if (err)
+        return err;
+    for (size_t i = 0; i < bytes; i++) {
+        row.ids[i] = merges->byte_ids[piece[i]];
+        row.next[i] = (uint8_t)(i + 1);
+        row.before[i] = (uint8_t)(i - 1);
     }
-    pk_err err = PK_OK;
-    for (size_t i = 0; i < count && !err; i++)
-        err = pk_ids_append(out, ids[i]);
-    return err;
+    for (size_t i = 0; i + 1 < bytes; i++)
+        row.keys[i] = key_of(merges->byte_ranks[piece[i] << 8 | piece[i + 1]], i);
+    for (size_t i = bytes - 1; i < keys; i++)
+        row.keys[i] = NO_KEY;
+    for (int32_t key; (key = least_of(row.keys, keys)) < NO_KEY;)
+        merge_short(merges, &row, key, bytes);
+    for (size_t at = 0; at < bytes; at = row.next[at])
+        out->ids[out->count++] = row.ids[at];
+    return PK_OK;
 }
 
 /* A long piece is a row of tags, one for each byte, that link the tokens without pointers (boundary tags, 4 bytes a
@@ -121,7 +203,7 @@ static size_t length_at(const row *self, size_t start)
 }
 
 /* The rank of the token at `start` with the next one. */
-static int64_t pair_rank(const row *self, size_t start)
+static uint32_t pair_rank(const row *self, size_t start)
 {
     size_t next = start + length_at(self, start);
     return next < self->bytes ? rank_of(self->merges, self->tags[start], self->tags[next]) : NO_RANK;
@@ -150,7 +232,7 @@ static void sift_down(uint64_t *heap, size_t count, size_t at)
 
 static void push_pair(row *self, size_t start)
 {
-    int64_t rank = pair_rank(self, start);
+    uint32_t rank = pair_rank(self, start);
     if (rank == NO_RANK)
         return;
     /* bytes - 1 entries at first, and a merge takes one for at most two new ones: never above 2 x bytes. */
@@ -173,7 +255,7 @@ static void fill_row(row *self, const unsigned char *piece)
     for (size_t i = 0; i < self->bytes; i++)
         self->tags[i] = self->merges->byte_ids[piece[i]];
     for (size_t i = 0; i + 1 < self->bytes; i++) {
-        int64_t rank = pair_rank(self, i);
+        uint32_t rank = pair_rank(self, i);
         if (rank != NO_RANK)
             self->heap[self->heap_count++] = (uint64_t)rank << 32 | i;
     }
@@ -181,11 +263,11 @@ static void fill_row(row *self, const unsigned char *piece)
         sift_down(self->heap, self->heap_count, i);
 }
 
-static void merge_at(row *self, size_t start)
+static void merge_at(row *self, size_t start, uint32_t rank)
 {
     size_t next = start + length_at(self, start);
     size_t length = next - start + length_at(self, next);
-    int32_t merged = find_slot(self->merges, self->tags[start], self->tags[next])->result;
+    int32_t merged = self->merges->results[rank];
 
     self->tags[next] = INSIDE;
     self->tags[start + length - 1] = -(int32_t)length;
@@ -218,8 +300,9 @@ static pk_err apply_long(row self, const unsigned char *piece, pk_ids *out)
     while (self.heap_count > 0) {
         uint64_t lowest = pop_lowest(&self);
         size_t start = lowest & UINT32_MAX;
-        if (self.tags[start] >= 0 && pair_rank(&self, start) == (int64_t)(lowest >> 32))
-            merge_at(&self, start);
+        uint32_t rank = (uint32_t)(lowest >> 32);
+        if (self.tags[start] >= 0 && pair_rank(&self, start) == rank)
+            merge_at(&self, start, rank);
     }
     pk_err err = PK_OK;
     for (size_t at = 0; at < self.bytes && !err; at += length_at(&self, at))
@@ -246,6 +329,9 @@ pk_err pk_merges_apply(const pk_merges *merges, const pk_vocabulary *vocabulary,
 void pk_merges_fini(pk_merges *merges)
 {
     free(merges->slots);
+    free(merges->results);
+    free(merges->byte_ranks);
+    free(merges->filter);
     *merges = (pk_merges){0};
 }
 

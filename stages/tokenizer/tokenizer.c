@@ -1,21 +1,38 @@
 #include "stages/tokenizer/tokenizer.h"
 
+#include "stages/tokenizer/files.h"
 #include "stages/tokenizer/format.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-pk_err pk_tokenizer_open(pk_tokenizer **out, const char *path)
+/* Fills a new tokenizer from `text`, or from `path` without one. */
+static pk_err open_from(pk_tokenizer **out, const char *path, const char *text, size_t bytes)
 {
     pk_tokenizer *self = calloc(1, sizeof *self);
     if (!self)
         return pk_fail(PK_NOMEM, "no memory for a tokenizer");
-    pk_err err = pk_tokenizer_format_read(self, path);
+    pk_err err = text ? pk_tokenizer_format_read(self, text, bytes) : pk_tokenizer_files_read(self, path);
     if (err)
         pk_tokenizer_close(&self);
     *out = self;
     return err;
+}
+
+pk_err pk_tokenizer_open(pk_tokenizer **out, const char *path)
+{
+    return open_from(out, path, NULL, 0);
+}
+
+pk_err pk_tokenizer_open_text(pk_tokenizer **out, const char *text, size_t bytes)
+{
+    return open_from(out, NULL, text, bytes);
+}
+
+const char *pk_tokenizer_assumed(const pk_tokenizer *tokenizer)
+{
+    return tokenizer->assumed;
 }
 
 void pk_tokenizer_close(pk_tokenizer **tokenizer)
@@ -26,7 +43,7 @@ void pk_tokenizer_close(pk_tokenizer **tokenizer)
     pk_vocabulary_fini(&self->vocabulary);
     pk_merges_fini(&self->merges);
     pk_pretokenizer_fini(&self->pretokenizer);
-    pk_ids_fini(&self->added);
+    pk_added_tokens_fini(&self->added);
     pk_ids_fini(&self->eos);
     free(self);
     *tokenizer = NULL;
@@ -52,11 +69,12 @@ bool pk_tokenizer_is_special(const pk_tokenizer *tokenizer, int32_t id)
 
 int32_t pk_tokenizer_added_id(const pk_tokenizer *tokenizer, const char *content)
 {
-    size_t wanted = strlen(content), bytes;
-    for (size_t i = 0; i < tokenizer->added.count; i++) {
-        const void *text = pk_tokenizer_bytes(tokenizer, tokenizer->added.ids[i], &bytes);
-        if (bytes == wanted && memcmp(text, content, wanted) == 0)
-            return tokenizer->added.ids[i];
+    /* Most are in the vocabulary as what they are; one that is spelled in the byte alphabet may be there as a word. */
+    for (int mergeable = 0; mergeable < 2; mergeable++) {
+        int32_t id = pk_vocabulary_find(&tokenizer->vocabulary, content, strlen(content), mergeable);
+        const pk_token *token = pk_vocabulary_at(&tokenizer->vocabulary, id);
+        if (token && (token->flags & PK_TOKEN_ADDED))
+            return id;
     }
     return -1;
 }
@@ -67,34 +85,13 @@ const int32_t *pk_tokenizer_eos(const pk_tokenizer *tokenizer, size_t *count)
     return tokenizer->eos.ids;
 }
 
-typedef struct {
-    const pk_tokenizer *tokenizer;
-    pk_merge_scratch scratch;
-    pk_ids *out;
-} encoding;
-
-static pk_err encode_piece(void *context, const char *piece, size_t bytes)
-{
-    encoding *self = context;
-    if (bytes > PK_TOKENIZER_PIECE_BYTES)
-        return pk_fail(PK_NOMEM, "a run of %zu bytes that the pre-tokenizer cannot cut, at most %d are supported",
-                       bytes, PK_TOKENIZER_PIECE_BYTES);
-    return pk_merges_apply(&self->tokenizer->merges, &self->tokenizer->vocabulary, &self->scratch, piece, bytes,
-                           self->out);
-}
-
 pk_err pk_tokenizer_encode(const pk_tokenizer *tokenizer, const void *text, size_t bytes, pk_ids *out)
 {
-    encoding self = {.tokenizer = tokenizer, .out = out};
-    size_t before = out->count, bad_offset;
-    if (bytes > PK_TOKENIZER_TEXT_BYTES)
-        return pk_fail(PK_INVALID, "a text of %zu bytes, at most %d are supported", bytes, PK_TOKENIZER_TEXT_BYTES);
-    if (!pk_utf8_check(text, bytes, &bad_offset))
-        return pk_fail(PK_CORRUPT, "not UTF-8 at byte %zu", bad_offset);
-    pk_err err = pk_pretokenizer_run(&tokenizer->pretokenizer, text, bytes, encode_piece, &self);
-    if (err)
-        out->count = before;
-    pk_merge_scratch_fini(&self.scratch);
+    pk_encoder *encoder = NULL;
+    pk_err err = pk_encoder_open(&encoder, tokenizer);
+    if (!err)
+        err = pk_encoder_run(encoder, PK_ADDED_NONE, text, bytes, out);
+    pk_encoder_close(&encoder);
     return err;
 }
 

@@ -3,16 +3,15 @@
  * Text is cut into pieces by the file's pre-tokenizer, each piece starts as one token per byte, and neighbours are
  * merged in the order of the file's merges, lowest first, leftmost among equals, until no merge applies. The answer
  * equals that of Hugging Face `tokenizers` for everything that is accepted here; what is not known to be equal is
- * refused at open, by name: normalizers, models other than BPE, byte_fallback, ignore_merges, dropout, behaviours of
- * Split other than Isolated and Removed, patterns that mean different things in Oniguruma and PCRE2 (pattern.c).
+ * refused at open, by name (docs/tokenizer.md lists both).
  *
- * One difference is meant: text never becomes a special or added token. Where a document contains the text
- * "<end_of_sentence>" it is encoded as ordinary bytes, so a document cannot end a conversation or open another role.
- * Whoever renders a prompt asks pk_tokenizer_added_id for those ids and puts them in himself. Nothing is added around
- * the text either: no bos, no eos.
+ * Text becomes an added token, such as "<end_of_sentence>", only where the caller says so (pk_added): in a document it
+ * is encoded as ordinary bytes, so that a document cannot end a conversation or open another role. Whoever renders a
+ * prompt encodes his own words with PK_ADDED_ALL, or asks pk_tokenizer_added_id and puts the ids in himself. Nothing is
+ * added around the text: no bos, no eos.
  *
- * The file is hostile until checked: its size, depth, types, ids, merges and patterns. An open tokenizer never changes,
- * so any number of threads may use it at once; each call has its own scratch memory. */
+ * The files are hostile until checked: size, depth, types, ids, merges and patterns. An open tokenizer never changes,
+ * so any number of threads may use it at once, each with an encoder of its own. */
 #ifndef PK_STAGES_TOKENIZER_TOKENIZER_H
 #define PK_STAGES_TOKENIZER_TOKENIZER_H
 
@@ -53,10 +52,18 @@ typedef struct {
     bool keep_special;     /* write special tokens too; false leaves them out */
 } pk_detokenizer;
 
-/* Reads `path` (a tokenizer.json) and, when it is there, the tokenizer_config.json beside it, which only names the eos
- * token. PK_IO: cannot be read. PK_CORRUPT: the file is not what it claims. PK_INVALID: in order, but asks for
- * something that is not supported; the message names it. After PK_OK the caller owns *out. */
+/* Reads `path`: a tokenizer.json, or a folder with one, or without one with vocab.json and merges.txt, or with
+ * merges.txt alone. A tokenizer_config.json beside them names the eos token. PK_IO: cannot be read. PK_CORRUPT: a file
+ * is not what it claims. PK_INVALID: in order, but asks for something that is not supported; the message names it.
+ * After PK_OK the caller owns *out. */
 pk_err pk_tokenizer_open(pk_tokenizer **out, const char *path);
+
+/* The same from the text of a tokenizer.json in memory, without a config. */
+pk_err pk_tokenizer_open_text(pk_tokenizer **out, const char *text, size_t bytes);
+
+/* What the files do not say and was assumed, one line for a log; "" for a tokenizer.json, which says everything. View,
+ * valid until close. */
+const char *pk_tokenizer_assumed(const pk_tokenizer *tokenizer);
 
 /* One more than the largest id. Ids below it may be without a token (holes). */
 size_t pk_tokenizer_count(const pk_tokenizer *tokenizer);
@@ -75,10 +82,26 @@ int32_t pk_tokenizer_added_id(const pk_tokenizer *tokenizer, const char *content
  * eos_token of tokenizer_config.json or, without one, the first of the usual names that is an added token. */
 const int32_t *pk_tokenizer_eos(const pk_tokenizer *tokenizer, size_t *count);
 
+/* Which added tokens a text may become. */
+typedef enum {
+    PK_ADDED_NONE,     /* none: for documents */
+    PK_ADDED_ORDINARY, /* those that are not special: `tokenizers` with encode_special_tokens = True */
+    PK_ADDED_ALL,      /* all: `tokenizers` as it comes */
+} pk_added;
+
+/* What one thread keeps from text to text: the words that it has met, memory for long pieces (2 MiB at least). The
+ * tokenizer must stay open. */
+typedef struct pk_encoder pk_encoder;
+pk_err pk_encoder_open(pk_encoder **out, const pk_tokenizer *tokenizer);
+void pk_encoder_close(pk_encoder **encoder);
+
 /* Appends the ids of `text`, which must be UTF-8 (NULs are text like any other; a BOM is kept). PK_CORRUPT with the
  * byte offset when it is not; PK_INVALID when it is over PK_TOKENIZER_TEXT_BYTES; PK_NOMEM when memory is short or a
  * piece is over PK_TOKENIZER_PIECE_BYTES. After an error `out` is as it was. Time is n log n in the longest piece at
  * worst. */
+pk_err pk_encoder_run(pk_encoder *encoder, pk_added added, const void *text, size_t bytes, pk_ids *out);
+
+/* An encoder for one text, with PK_ADDED_NONE. */
 pk_err pk_tokenizer_encode(const pk_tokenizer *tokenizer, const void *text, size_t bytes, pk_ids *out);
 
 /* Appends the text of `ids` to `out`, always whole characters: what is unfinished waits in `state` for the next call.
@@ -93,8 +116,9 @@ pk_err pk_tokenizer_decode_end(pk_detokenizer *state, pk_text *out);
 
 void pk_tokenizer_close(pk_tokenizer **tokenizer);
 
-/* Append, or make room for `more` bytes behind `count`; PK_NOMEM leaves the vector as it was. */
+/* Append, or make room for `more` behind `count`; PK_NOMEM leaves the vector as it was. */
 pk_err pk_ids_append(pk_ids *ids, int32_t id);
+pk_err pk_ids_reserve(pk_ids *ids, size_t more);
 pk_err pk_text_append(pk_text *text, const void *bytes, size_t count);
 pk_err pk_text_reserve(pk_text *text, size_t more);
 void pk_ids_fini(pk_ids *ids);

@@ -50,21 +50,25 @@ static bool same_ids(const pk_ids *ids, json_t *expected)
     return true;
 }
 
-static void check_encodings(const golden *self)
+/* The texts under `key`, of which there are more than `least`. */
+static void check_encodings(const golden *self, const char *key, pk_added added, size_t least)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(self->answers, "encodings"), i, one)
+    pk_encoder *encoder = NULL;
+    assert_int_equal(pk_encoder_open(&encoder, self->tokenizer), PK_OK);
+    json_array_foreach(json_object_get(self->answers, key), i, one)
     {
         json_t *text = json_object_get(one, "text");
         pk_ids ids = {0};
-        assert_int_equal(pk_tokenizer_encode(self->tokenizer, json_string_value(text), json_string_length(text), &ids),
+        assert_int_equal(pk_encoder_run(encoder, added, json_string_value(text), json_string_length(text), &ids),
                          PK_OK);
         if (!same_ids(&ids, json_object_get(one, "ids")))
-            fail_msg("encoding %zu differs: \"%s\"", i, json_string_value(text));
+            fail_msg("%s %zu differs: \"%s\"", key, i, json_string_value(text));
         pk_ids_fini(&ids);
     }
-    assert_true(i > 100);
+    assert_true(i > least);
+    pk_encoder_close(&encoder);
 }
 
 static void check_decoding(const golden *self, json_t *one, const char *key, bool keep_special)
@@ -123,6 +127,8 @@ static void check_documents(const golden *self)
 {
     size_t i;
     json_t *one;
+    pk_encoder *encoder = NULL;
+    assert_int_equal(pk_encoder_open(&encoder, self->tokenizer), PK_OK);
     json_array_foreach(json_object_get(self->answers, "documents"), i, one)
     {
         char path[512], digest[17];
@@ -130,7 +136,7 @@ static void check_documents(const golden *self)
         pk_ids ids = {0};
         snprintf(path, sizeof path, PK_SOURCE_DIR "/%s", json_string_value(json_object_get(one, "path")));
         char *text = read_whole(path, &bytes);
-        assert_int_equal(pk_tokenizer_encode(self->tokenizer, text, bytes, &ids), PK_OK);
+        assert_int_equal(pk_encoder_run(encoder, PK_ADDED_ORDINARY, text, bytes, &ids), PK_OK);
         snprintf(digest, sizeof digest, "%016" PRIx64, digest_of(&ids));
         assert_int_equal(ids.count, json_integer_value(json_object_get(one, "count")));
         assert_string_equal(digest, json_string_value(json_object_get(one, "fnv1a")));
@@ -138,13 +144,16 @@ static void check_documents(const golden *self)
         free(text);
     }
     assert_true(i >= 7);
+    pk_encoder_close(&encoder);
 }
 
 static void check_all(const char *name)
 {
     golden self = {0};
     golden_open(&self, name);
-    check_encodings(&self);
+    check_encodings(&self, "encodings", PK_ADDED_ORDINARY, 100);
+    check_encodings(&self, "scripts", PK_ADDED_ORDINARY, 12);
+    check_encodings(&self, "added", PK_ADDED_ALL, 10);
     check_decodings(&self);
     check_documents(&self);
     golden_close(&self);
@@ -166,6 +175,12 @@ static void a_tokenizer_of_tiktokens_make_answers_as_hugging_face(void **state)
 {
     (void)state;
     check_all("cl100k");
+}
+
+static void a_tokenizer_of_llama3s_make_answers_as_hugging_face(void **state)
+{
+    (void)state;
+    check_all("llama3");
 }
 
 static void special_tokens_are_known_by_name(void **state)
@@ -199,6 +214,7 @@ int main(void)
         cmocka_unit_test(the_shipped_tokenizer_answers_as_hugging_face),
         cmocka_unit_test(a_tokenizer_of_gpt2s_make_answers_as_hugging_face),
         cmocka_unit_test(a_tokenizer_of_tiktokens_make_answers_as_hugging_face),
+        cmocka_unit_test(a_tokenizer_of_llama3s_make_answers_as_hugging_face),
         cmocka_unit_test(special_tokens_are_known_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

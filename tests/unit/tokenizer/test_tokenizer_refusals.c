@@ -74,6 +74,7 @@ static void write_changed(const char *old, const char *fresh)
     char *at = strstr(text, old);
     if (!at)
         fail_msg("the good file has no %s", old);
+    unlink(path); /* a test that failed may have left a fifo there */
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     fprintf(file, "%.*s%s%s", (int)(at - text), text, fresh, at + strlen(old));
@@ -143,15 +144,20 @@ static void features_that_are_not_supported_are_refused_by_name(void **state)
         {"\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":{\"type\":\"WordPiece\"}",
          "\"decoder\": type \"WordPiece\" is not supported"},
         {"\"decoder\":{\"type\":\"ByteLevel\"}", "\"decoder\":null", "\"decoder\": type \"\" is not supported"},
-        {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "model: type \"Unigram\" is not supported, only BPE"},
-        {"\"dropout\":null", "\"dropout\":0.1", "model: \"dropout\" is not supported"},
-        {"\"dropout\":null", "\"ignore_merges\":true", "model: \"ignore_merges\" is not supported"},
-        {"\"dropout\":null", "\"end_of_word_suffix\":\"</w>\"", "model: \"end_of_word_suffix\" is not supported"},
-        {"\"byte_fallback\":false", "\"byte_fallback\":true", "model: \"byte_fallback\" is not supported"},
-        {"\"byte_fallback\":false", "\"novel\":1", "model: \"novel\" is not supported"},
+        {"\"type\":\"BPE\"", "\"type\":\"Unigram\"", "\"model\": type \"Unigram\" is not supported, only BPE"},
+        {"\"dropout\":null", "\"dropout\":0.1", "\"model\": \"dropout\" is not supported"},
+        {"\"dropout\":null", "\"continuing_subword_prefix\":\"##\"",
+         "\"model\": \"continuing_subword_prefix\" is not supported"},
+        {"\"post_processor\":null",
+         "\"post_processor\":{\"type\":\"Sequence\",\"processors\":[{\"type\":\"ByteLevel\"},"
+         "{\"type\":\"BertProcessing\"}]}",
+         "\"post_processor\": step 1: type \"BertProcessing\" is not supported"},
+        {"\"dropout\":null", "\"end_of_word_suffix\":\"</w>\"", "\"model\": \"end_of_word_suffix\" is not supported"},
+        {"\"byte_fallback\":false", "\"byte_fallback\":true", "\"model\": \"byte_fallback\" is not supported"},
+        {"\"byte_fallback\":false", "\"novel\":1", "\"model\": \"novel\" is not supported"},
         {"\"Isolated\"", "\"MergedWithPrevious\"",
-         "pre_tokenizer: step 0: behavior \"MergedWithPrevious\" is not supported, only Isolated and Removed"},
-        {"\"type\":\"Split\"", "\"type\":\"Digits\"", "step 0: type \"Digits\" is not supported"},
+         "\"pre_tokenizer\": step 0: behavior \"MergedWithPrevious\" is not supported, only Isolated and Removed"},
+        {"\"type\":\"Split\"", "\"type\":\"Whitespace\"", "step 0: type \"Whitespace\" is not supported"},
         {"\"invert\":false", "\"limit\":false", "step 0: \"limit\" is not supported"},
         {"\\\\p{L}+", "\\\\w+", "step 0: pattern, byte 0: '\\w' is not supported"},
         {"\\\\p{L}+", "x*", "can match nothing at all"},
@@ -159,7 +165,7 @@ static void features_that_are_not_supported_are_refused_by_name(void **state)
         {"\"type\":\"Split\",", "\"type\":\"ByteLevel\"},{\"type\":\"Split\",", "step 1: a step after ByteLevel"},
         {",{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "", "no ByteLevel at the end"},
         {"\"lstrip\"", "\"strange\"", "\"strange\" is not supported"},
-        {"\"a\":97,", "", "vocab: no token for the byte 0x61 (\"a\")"},
+        {"\"a\":97,", "", "\"vocab\": no token for the byte 0x61 (\"a\")"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_refused(cases[i].old, cases[i].fresh, PK_INVALID, cases[i].fragment);
@@ -171,22 +177,22 @@ static void files_that_lie_are_refused(void **state)
     static const struct {
         const char *old, *fresh, *fragment;
     } cases[] = {
-        {"\"he\":256", "\"he\":1048576", "vocab, \"he\": expected an id from 0 to 1048575"},
-        {"\"he\":256", "\"he\":-1", "expected an id from 0"},
-        {"\"he\":256", "\"he\":99999999999999999999", "too big"},
-        {"\"he\":256", "\"he\":\"256\"", "expected an id"},
+        {"\"he\":256", "\"he\":1048576", "\"vocab\": \"he\": expected an id from 0 to 1048575"},
+        {"\"he\":256", "\"he\":-1", "expected a whole number from 0"},
+        {"\"he\":256", "\"he\":99999999999999999999", "expected a whole number from 0 to 2147483647"},
+        {"\"he\":256", "\"he\":\"256\"", "expected a whole number"},
         {"\"he\":256", "\"he\":257", "id 257 is given to two tokens"},
-        {"\"he\":256", "\"he\":256,\"he\":300", "duplicate"},
+        {"\"he\":256", "\"he\":256,\"he\":300", "\"he\": a duplicate of id 256"},
         {"\"he\":256", "\"\":300,\"he\":256", "an empty token"},
-        {"\"h e\"", "\"h x e\"", "model: merge 0: expected \"a b\" or [\"a\", \"b\"]"},
-        {"\"h e\"", "\"he\"", "model: merge 0: expected"},
-        {"\"h e\"", "7", "model: merge 0: expected"},
-        {"[\"l\",\"l\"]", "[\"l\",\"l\",\"l\"]", "model: merge 1: expected"},
-        {"[\"l\",\"l\"]", "[\"l\",1]", "model: merge 1: expected two strings"},
-        {"\"h e\"", "\"h hx\"", "model: merge 0: \"hx\" is not in the vocabulary"},
-        {"\"h e\"", "\"h l\"", "model: merge 0: \"hl\" is not in the vocabulary"},
-        {"\"h e\"", "\" e\"", "model: merge 0: \"\" is not in the vocabulary"},
-        {"[\"l\",\"l\"]", "\"h e\"", "model: merge 1: the pair of merge 0 again"},
+        {"\"h e\"", "\"h x e\"", "merge 0: expected \"a b\" or [\"a\", \"b\"]"},
+        {"\"h e\"", "\"he\"", "merge 0: expected"},
+        {"\"h e\"", "7", "merge 0: byte"},
+        {"[\"l\",\"l\"]", "[\"l\",\"l\",\"l\"]", "merge 1: byte"},
+        {"[\"l\",\"l\"]", "[\"l\",1]", "merge 1: byte"},
+        {"\"h e\"", "\"h hx\"", "merge 0: \"hx\" is not in the vocabulary"},
+        {"\"h e\"", "\"h l\"", "merge 0: \"hl\" is not in the vocabulary"},
+        {"\"h e\"", "\" e\"", "merge 0: \"\" is not in the vocabulary"},
+        {"[\"l\",\"l\"]", "\"h e\"", "merge 1: the pair of merge 0 again"},
         {"\"merges\":[", "\"merges\":{\"a\":[", ""},
         {"\"h e\",[\"l\",\"l\"],\"he ll\"]", "\"h e\"],\"merges\":3", "duplicate"},
         {"\"id\":260", "\"id\":258", "added token 0: \"<eos>\": id 258 is given to two tokens"},
@@ -195,9 +201,9 @@ static void files_that_lie_are_refused(void **state)
         {"\"content\":\"<eos>\"", "\"content\":\"hell\"",
          "added token 0: \"hell\": id 260 here, id 258 in the vocabulary"},
         {"\"id\":260,\"content\":\"<eos>\"", "\"id\":258,\"content\":\"hell\"",
-         "model: merge 2: \"hell\" is no ordinary token, text would become it"},
+         "merge 2: \"hell\" is no ordinary token, text would become it"},
         {"\"special\":true", "\"special\":1", "\"special\": expected true or false"},
-        {"\"lstrip\":false}", "\"lstrip\":false},{\"id\":261,\"content\":\"<eos>\"}", "\"<eos>\" comes twice"},
+        {"\"lstrip\":false}", "\"lstrip\":false},{\"id\":261,\"content\":\"<eos>\"}", "\"<eos>\": comes twice"},
         {"{\"Regex\":\"\\\\p{L}+\"}", "\"x\"", "step 0: \"pattern\": expected"},
         {"\"use_regex\":false", "\"use_regex\":0", "step 1: \"use_regex\": expected true or false"},
         {"\"vocab\":{", "\"vocab\":[],\"x\":{", ""},
@@ -224,7 +230,7 @@ static void every_truncation_is_refused(void **state)
     fclose(memory);
     for (size_t cut = 0; cut < bytes; cut += 1 + cut / 20) {
         write_file(path, text, cut);
-        assert_open_fails(PK_CORRUPT, "line 1");
+        assert_open_fails(PK_CORRUPT, path);
     }
     free(text);
 }
@@ -262,12 +268,13 @@ static void deep_nesting_is_refused_before_it_is_parsed(void **state)
 {
     (void)state;
     enum { DEPTH = 100000 };
-    char *text = malloc(DEPTH + 8);
+    static const char start[] = "{\"version\":";
+    char *text = malloc(sizeof start + DEPTH);
     assert_non_null(text);
-    memcpy(text, "{\"a\":", 5);
-    memset(text + 5, '[', DEPTH);
-    write_file(path, text, DEPTH + 5);
-    assert_open_fails(PK_CORRUPT, "byte 68: deeper than 64 levels");
+    memcpy(text, start, sizeof start - 1);
+    memset(text + sizeof start - 1, '[', DEPTH);
+    write_file(path, text, sizeof start - 1 + DEPTH);
+    assert_open_fails(PK_CORRUPT, "byte 75: deeper than 64 levels");
     free(text);
 }
 
@@ -277,11 +284,11 @@ static void what_is_no_regular_file_of_fair_size_is_refused(void **state)
     unlink(path);
     assert_open_fails(PK_IO, "No such file");
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_open_fails(PK_IO, "not a regular file");
+    assert_open_fails(PK_CORRUPT, "not a regular file");
     unlink(path);
     write_file(path, "{}", 2);
     assert_int_equal(truncate(path, (off_t)PK_TOKENIZER_FILE_BYTES + 1), 0);
-    assert_open_fails(PK_CORRUPT, "268435457 bytes, at most 268435456 are read");
+    assert_open_fails(PK_CORRUPT, "268435456");
 }
 
 static void the_config_names_the_eos_token(void **state)
@@ -307,7 +314,7 @@ static void the_config_names_the_eos_token(void **state)
     write_file(config, "{\"eos_token\":7}", 15);
     assert_open_fails(PK_CORRUPT, "\"eos_token\": expected a text");
     write_file(config, "{\"eos_", 6);
-    assert_open_fails(PK_CORRUPT, "tokenizer_config.json: line 1");
+    assert_open_fails(PK_CORRUPT, "tokenizer_config.json: JSON at line 1");
     unlink(config);
 }
 
