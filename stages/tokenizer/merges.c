@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 _Static_assert(PK_TOKENIZER_IDS <= 1 << 20, "ids and ranks have 20 bits in a slot");
 
@@ -45,13 +46,27 @@ static size_t find_slot(const pk_merges *merges, uint64_t pair)
     return at;
 }
 
+/* On huge pages where the system gives them: the table is read at random, and a page walk for each slot is dear, most
+ * of all in a virtual machine. */
+static void *allocate_slots(size_t bytes)
+{
+    enum { HUGE_PAGE = 2 << 20 };
+    void *slots = NULL;
+    if (bytes < HUGE_PAGE)
+        return malloc(bytes);
+    if (posix_memalign(&slots, HUGE_PAGE, bytes))
+        return NULL;
+    (void)madvise(slots, bytes, MADV_HUGEPAGE);
+    return slots;
+}
+
 pk_err pk_merges_init(pk_merges *merges, size_t count)
 {
     assert(count < PK_TOKENIZER_IDS);
     size_t slots = 2;
     while (slots / 2 < count + 1)
         slots *= 2;
-    merges->slots = malloc(slots * sizeof *merges->slots);
+    merges->slots = allocate_slots(slots * sizeof *merges->slots);
     merges->results = malloc((count + 1) * sizeof *merges->results);
     merges->filter = calloc(1 << (FILTER_BITS - 6), sizeof *merges->filter);
     if (!merges->slots || !merges->results || !merges->filter)
