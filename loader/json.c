@@ -52,6 +52,29 @@ static pk_err check_bounds(const char *text, size_t bytes, size_t values_max)
     return PK_OK;
 }
 
+/* The string that ends at byte `end` of the text, quotes and all, cut when long. */
+static const char *string_before(char out[PK_JSON_SHOW], const char *text, size_t end)
+{
+    size_t begin = end > 2 ? end - 2 : 0; /* before its closing quote */
+    while (begin > 0 && (text[begin] != '"' || text[begin - 1] == '\\'))
+        begin--;
+    snprintf(out, PK_JSON_SHOW, "%.*s", (int)(end - begin < PK_JSON_SHOW ? end - begin : PK_JSON_SHOW), text + begin);
+    make_printable(out);
+    return out;
+}
+
+/* In jansson's words. It does not say a key that stands twice when that is long: a tensor's is. */
+static pk_err fail_parse(json_error_t *error, const char *text)
+{
+    char shown[PK_JSON_SHOW];
+    if (json_error_code(error) == json_error_duplicate_key)
+        return pk_fail(PK_CORRUPT, "JSON at line %d, column %d: duplicate object key near '%s'", error->line,
+                       error->column, string_before(shown, text, (size_t)error->position));
+    make_printable(error->text);
+    return pk_fail(json_error_code(error) == json_error_out_of_memory ? PK_NOMEM : PK_CORRUPT,
+                   "JSON at line %d, column %d: %s", error->line, error->column, error->text);
+}
+
 pk_err pk_json_open(pk_json **out, const char *text, size_t bytes, size_t values_max)
 {
     json_error_t error;
@@ -60,11 +83,8 @@ pk_err pk_json_open(pk_json **out, const char *text, size_t bytes, size_t values
     if (err)
         return err;
     json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-    if (!root) {
-        make_printable(error.text);
-        pk_err code = json_error_code(&error) == json_error_out_of_memory ? PK_NOMEM : PK_CORRUPT;
-        return pk_fail(code, "JSON at line %d, column %d: %s", error.line, error.column, error.text);
-    }
+    if (!root)
+        return fail_parse(&error, text);
     *out = (pk_json *)root;
     return PK_OK;
 }

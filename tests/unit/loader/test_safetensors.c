@@ -72,6 +72,8 @@ static const struct hostile {
     {"{\"a\\u0000b\":" T("\"F32\"", "[1]", "[0,4]") "}", 4, "NUL byte"},
     {"{\"w\":" T("\"F32\"", "[1]", "[0,4]") ",\"w\":" T("\"F32\"", "[1]", "[4,8]") "}", 8,
      "duplicate object key near '\"w\"'"},
+    {"{\"model.layers.10.self_attn.qkv_proj\":{},\"model.layers.10.self_attn.qkv_proj\":{}}", 0,
+     "duplicate object key near '\"model.layers.10.self_attn.qkv_proj\"'"},
     {"{\"__metadata__\":1}", 0, "__metadata__ is 1, expected an object"},
     {"{\"__metadata__\":{\"a\":1}}", 0, "__metadata__ has 1, expected strings only"},
     {"{\"w\":" T("4", "[1]", "[0,4]") "}", 4, "tensor w: dtype is 4, expected one of the format"},
