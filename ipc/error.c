@@ -14,6 +14,18 @@ static void format_message(char out[PK_ERROR_TEXT_BYTES], const char *format, va
         snprintf(out, PK_ERROR_TEXT_BYTES, "(unprintable message)");
 }
 
+/* Words from outside end up in messages, and messages on terminals: a file must not speak to them. C1 controls are
+ * U+0080 … U+009F, two bytes in UTF-8. */
+static void make_printable(char *text)
+{
+    for (unsigned char *at = (unsigned char *)text; *at; at++) {
+        if (*at == 0xc2 && (at[1] & 0xe0) == 0x80)
+            at[0] = at[1] = '?';
+        else if (*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
+}
+
 pk_err pk_fail(pk_err err, const char *format, ...)
 {
     char message[PK_ERROR_TEXT_BYTES]; /* an argument may be the trail itself */
@@ -21,6 +33,7 @@ pk_err pk_fail(pk_err err, const char *format, ...)
     va_start(arguments, format);
     format_message(message, format, arguments);
     va_end(arguments);
+    make_printable(message);
     memcpy(trail, message, strlen(message) + 1);
     return err;
 }

@@ -10,17 +10,6 @@ static const json_t *node(const pk_json *value)
     return (const json_t *)value;
 }
 
-/* Messages end on terminals: a file must not speak to them. C1 controls are U+0080 … U+009F, two bytes in UTF-8. */
-static void make_printable(char *text)
-{
-    for (unsigned char *at = (unsigned char *)text; *at; at++) {
-        if (*at == 0xc2 && (at[1] & 0xe0) == 0x80)
-            at[0] = at[1] = '?';
-        else if (*at < 0x20 || *at == 0x7f)
-            *at = '?';
-    }
-}
-
 /* Depth and number of values, from the text alone: jansson takes about 100 bytes for a value of two, so both are known
  * before it begins. Brackets inside strings do not count; malformed text is jansson's to refuse. */
 static pk_err check_bounds(const char *text, size_t bytes, size_t values_max)
@@ -59,7 +48,6 @@ static const char *string_before(char out[PK_JSON_SHOW], const char *text, size_
     while (begin > 0 && (text[begin] != '"' || text[begin - 1] == '\\'))
         begin--;
     snprintf(out, PK_JSON_SHOW, "%.*s", (int)(end - begin < PK_JSON_SHOW ? end - begin : PK_JSON_SHOW), text + begin);
-    make_printable(out);
     return out;
 }
 
@@ -70,7 +58,6 @@ static pk_err fail_parse(json_error_t *error, const char *text)
     if (json_error_code(error) == json_error_duplicate_key)
         return pk_fail(PK_CORRUPT, "JSON at line %d, column %d: duplicate object key near '%s'", error->line,
                        error->column, string_before(shown, text, (size_t)error->position));
-    make_printable(error->text);
     return pk_fail(json_error_code(error) == json_error_out_of_memory ? PK_NOMEM : PK_CORRUPT,
                    "JSON at line %d, column %d: %s", error->line, error->column, error->text);
 }
@@ -134,7 +121,6 @@ const char *pk_json_show(char out[PK_JSON_SHOW], const pk_json *value)
         snprintf(out, PK_JSON_SHOW, "%g", json_real_value(node(value)));
     else
         snprintf(out, PK_JSON_SHOW, "%s", words[pk_json_kind_of(value)]);
-    make_printable(out);
     return out;
 }
 

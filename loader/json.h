@@ -33,7 +33,7 @@ void pk_json_close(pk_json **document);
 
 pk_json_kind pk_json_kind_of(const pk_json *value);
 
-/* The value for a message: `"silu"`, `12`, `null`, `an array`; printable, cut when long. NULL shows as `nothing`. */
+/* The value for a message: `"silu"`, `12`, `null`, `an array`; cut when long. NULL shows as `nothing`. */
 enum { PK_JSON_SHOW = 80 };
 const char *pk_json_show(char out[PK_JSON_SHOW], const pk_json *value);
 

@@ -51,6 +51,13 @@ static void the_cause_of_a_system_call_stands_behind(void **state)
     assert_string_equal(pk_error_text(), "open weights: No such file or directory");
 }
 
+static void a_quoted_file_does_not_speak_to_the_terminal(void **state)
+{
+    (void)state;
+    pk_pass(pk_fail(PK_CORRUPT, "key \"%s\"", "\x1b[2J\xc2\x9b\x7f\n\xc3\xa9"), "%s", "a\rb");
+    assert_string_equal(pk_error_text(), "a?b: key \"?[2J????\xc3\xa9\"");
+}
+
 static void the_trail_may_be_its_own_argument(void **state)
 {
     (void)state;
@@ -124,6 +131,7 @@ int main(void)
         cmocka_unit_test(passing_on_success_leaves_the_trail_alone),
         cmocka_unit_test(a_failure_starts_a_new_trail),
         cmocka_unit_test(the_cause_of_a_system_call_stands_behind),
+        cmocka_unit_test(a_quoted_file_does_not_speak_to_the_terminal),
         cmocka_unit_test(the_trail_may_be_its_own_argument),
         cmocka_unit_test(a_message_of_any_length_is_cut_at_its_end_and_never_overruns),
         cmocka_unit_test(a_deep_trail_keeps_its_outer_end),
