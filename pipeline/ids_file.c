@@ -48,7 +48,7 @@ pk_err pk_ids_file_read(pk_id_lists *out, const char *path, size_t vocab)
     *out = (pk_id_lists){0};
     pk_err err = pk_file_read_all(&text, &bytes, path, PK_IDS_FILE_BYTES);
     if (!err)
-        err = pk_json_open(&root, text, bytes, bytes);
+        err = pk_json_open(&root, text, bytes, PK_IDS_FILE_IDS);
     if (!err)
         err = read_lists(out, root, vocab);
     pk_json_close(&root);

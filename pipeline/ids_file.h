@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PK_IDS_FILE_BYTES = 1 << 30 };
+/* The tree of a list takes some 40 bytes an id: bounded before it is made. */
+enum { PK_IDS_FILE_BYTES = 1 << 28, PK_IDS_FILE_IDS = 1 << 24 };
 
 typedef struct {
     int32_t *ids; /* owned */

@@ -278,6 +278,20 @@ static void deep_nesting_is_refused_before_it_is_parsed(void **state)
     free(text);
 }
 
+static void more_values_than_a_vocabulary_has_are_refused_before_they_are_parsed(void **state)
+{
+    (void)state;
+    enum { VALUES = 9 << 20 };
+    char *text = malloc(2 * VALUES + 8);
+    assert_non_null(text);
+    memcpy(text, "{\"a\":[", 6);
+    for (size_t i = 0; i < VALUES; i++)
+        memcpy(text + 6 + 2 * i, "1,", 2);
+    write_file(path, text, 2 * VALUES + 6);
+    assert_open_fails(PK_CORRUPT, "more than 8388608 values");
+    free(text);
+}
+
 static void what_is_no_regular_file_of_fair_size_is_refused(void **state)
 {
     (void)state;
@@ -328,6 +342,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(changed_bytes_never_crash),
         cmocka_unit_test(deep_nesting_is_refused_before_it_is_parsed),
+        cmocka_unit_test(more_values_than_a_vocabulary_has_are_refused_before_they_are_parsed),
         cmocka_unit_test(what_is_no_regular_file_of_fair_size_is_refused),
         cmocka_unit_test(the_config_names_the_eos_token),
     };
