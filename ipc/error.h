@@ -2,9 +2,9 @@
  *
  * A function that can fail returns a pk_err. The code tells a caller how to react; the words for the human lie in a
  * trail of the calling thread: pk_fail starts it, pk_pass puts where we were in front, so that the last message
- * reads as an explanation from the outside in. The trail has a fixed size and is cut at its end, never overrun; a control
- * character in it becomes '?', since what it quotes may come from a hostile file.
- * A bug of ours is an assert, not an error. */
+ * reads as an explanation from the outside in. The trail has a fixed size and is cut at its end, never overrun; a
+ * control character in it becomes '?', since what it quotes may come from a hostile file. A bug of ours is an assert,
+ * not an error. */
 #ifndef PK_IPC_ERROR_H
 #define PK_IPC_ERROR_H
 

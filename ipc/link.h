@@ -24,7 +24,7 @@ void pk_link_close(pk_link **link);
 /* Takes the payload, even on failure; NULL for an empty one. payload->bytes must be what the header says (assert). */
 pk_err pk_link_send(pk_link *link, const pk_batch *head, pk_buffer *payload);
 
-/* PK_AGAIN: nothing there. The arrays of *head are views, valid until the next call; the payload is the caller's. */
+/* PK_AGAIN: nothing there. PK_PEER: messages are lost (pk_socket_recv). The arrays of *head are views, valid until the next call; the payload is the caller's. */
 pk_err pk_link_recv(pk_link *link, pk_batch *head, pk_buffer **payload);
 
 /* For pk_poll. */

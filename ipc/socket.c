@@ -2,6 +2,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zmq.h>
@@ -15,7 +17,9 @@ struct pk_net {
 struct pk_socket {
     void *zmq;
     char *endpoint;
-    bool bound;
+    int64_t message_bytes;
+    void *monitor;     /* PULL: what libzmq says about connections; else NULL */
+    bool lost, broken; /* a connection has ended; and was made again */
 };
 
 /* A frame as it came: the buffer's bytes are the message's. */
@@ -71,6 +75,36 @@ static int set_options(void *zmq, const pk_socket_options *o)
     return failed;
 }
 
+/* libzmq drops the connection of a peer that sends too large a frame, with all that was in flight, and says nothing to
+ * either side: only the connection's end, and that the peer is back, tell it from a peer that has ended. */
+static pk_err open_monitor(pk_socket *socket, pk_net *net)
+{
+    char place[64];
+    snprintf(place, sizeof place, "inproc://monitor-%p", (void *)socket);
+    if (zmq_socket_monitor(socket->zmq, place, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) ||
+        !(socket->monitor = zmq_socket(net->context, ZMQ_PAIR)) || set_int(socket->monitor, ZMQ_LINGER, 0) ||
+        zmq_connect(socket->monitor, place))
+        return fail_zmq(PK_IO, "monitor of", socket->endpoint);
+    return PK_OK;
+}
+
+/* An event is two frames: its number (u16, of this machine) with a value, and the address. */
+static void take_events(pk_socket *socket)
+{
+    struct {
+        uint16_t event;
+        uint8_t value[4];
+    } first;
+    char address[256];
+    while (zmq_recv(socket->monitor, &first, sizeof first, ZMQ_DONTWAIT) > 0) {
+        zmq_recv(socket->monitor, address, sizeof address, ZMQ_DONTWAIT);
+        if (first.event == ZMQ_EVENT_DISCONNECTED)
+            socket->lost = true;
+        else if (first.event == ZMQ_EVENT_ACCEPTED && socket->lost)
+            socket->broken = true;
+    }
+}
+
 pk_err pk_socket_open(pk_socket **out, pk_net *net, pk_socket_options options)
 {
     static const int types[] = {ZMQ_PUSH, ZMQ_PULL, ZMQ_DEALER, ZMQ_ROUTER};
@@ -80,11 +114,13 @@ pk_err pk_socket_open(pk_socket **out, pk_net *net, pk_socket_options options)
         free(socket);
         return pk_fail(PK_NOMEM, "socket %s", options.endpoint);
     }
-    socket->bound = options.bind;
+    socket->message_bytes = options.message_bytes;
     if (!(socket->zmq = zmq_socket(net->context, types[options.type])))
         err = fail_zmq(PK_IO, "socket for", options.endpoint);
     else if (set_options(socket->zmq, &options))
         err = fail_zmq(PK_IO, "options of", options.endpoint);
+    else if (options.type == PK_SOCKET_PULL && (err = open_monitor(socket, net)))
+        ;
     else if ((options.bind ? zmq_bind : zmq_connect)(socket->zmq, options.endpoint))
         err = fail_zmq(PK_IO, options.bind ? "bind" : "connect", options.endpoint);
     if (err)
@@ -99,6 +135,8 @@ void pk_socket_close(pk_socket **socket)
         return;
     if ((*socket)->zmq)
         zmq_close((*socket)->zmq);
+    if ((*socket)->monitor)
+        zmq_close((*socket)->monitor);
     free((*socket)->endpoint);
     free(*socket);
     *socket = NULL;
@@ -161,6 +199,18 @@ static pk_err align(received *frame)
     return PK_OK;
 }
 
+/* Nothing came: PK_AGAIN, unless what will never come is why. */
+static pk_err nothing_came(pk_socket *socket)
+{
+    if (!socket->broken)
+        return PK_AGAIN;
+    socket->broken = false;
+    return pk_fail(PK_PEER,
+                   "the sender's connection to %s broke and was made again, and what was in flight is lost: a frame of "
+                   "more than %" PRId64 " bytes does that",
+                   socket->endpoint, socket->message_bytes);
+}
+
 pk_err pk_socket_recv(pk_socket *socket, pk_buffer **out, bool *more)
 {
     received *frame = calloc(1, sizeof *frame);
@@ -172,7 +222,7 @@ pk_err pk_socket_recv(pk_socket *socket, pk_buffer **out, bool *more)
         got = zmq_msg_recv(&frame->message, socket->zmq, ZMQ_DONTWAIT);
     while (got < 0 && zmq_errno() == EINTR);
     if (got < 0) {
-        pk_err err = zmq_errno() == EAGAIN ? PK_AGAIN : fail_zmq(PK_IO, "receive on", socket->endpoint);
+        pk_err err = zmq_errno() == EAGAIN ? nothing_came(socket) : fail_zmq(PK_IO, "receive on", socket->endpoint);
         zmq_msg_close(&frame->message);
         free(frame);
         return err;
@@ -187,16 +237,47 @@ pk_err pk_socket_recv(pk_socket *socket, pk_buffer **out, bool *more)
     return err;
 }
 
+/* The sockets' monitors, which nobody outside knows: an event on one wakes its socket's owner. */
+static size_t add_monitors(zmq_pollitem_t *polled, const pk_poll_item *items, size_t count)
+{
+    size_t used = count;
+    for (size_t i = 0; i < count; i++)
+        if (items[i].socket && items[i].socket->monitor)
+            polled[used++] = (zmq_pollitem_t){.socket = items[i].socket->monitor, .events = ZMQ_POLLIN};
+    return used;
+}
+
+/* True when some item is ready. */
+static bool take_ready(const zmq_pollitem_t *polled, pk_poll_item *items, size_t count)
+{
+    const zmq_pollitem_t *monitor = polled + count;
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        pk_socket *socket = items[i].socket;
+        items[i].ready = polled[i].revents != 0;
+        if (socket && socket->monitor && (monitor++)->revents) {
+            take_events(socket);
+            items[i].ready |= socket->broken;
+        }
+        any |= items[i].ready;
+    }
+    return any;
+}
+
 pk_err pk_poll(pk_poll_item *items, size_t count, int timeout_ms)
 {
     assert(count <= PK_POLL_MOST);
-    zmq_pollitem_t polled[PK_POLL_MOST];
-    for (size_t i = 0; i < count; i++)
+    zmq_pollitem_t polled[2 * PK_POLL_MOST];
+    for (size_t i = 0; i < count; i++) {
         polled[i] = (zmq_pollitem_t){
             .socket = items[i].socket ? items[i].socket->zmq : NULL, .fd = items[i].fd, .events = ZMQ_POLLIN};
-    int ready = zmq_poll(polled, (int)count, timeout_ms);
-    for (size_t i = 0; i < count; i++)
-        items[i].ready = ready > 0 && polled[i].revents != 0;
+        items[i].ready = false;
+    }
+    size_t used = add_monitors(polled, items, count);
+    int ready;
+    do /* that a connection was made, or ended, is no news yet, and comes once or twice in a socket's life */
+        ready = zmq_poll(polled, (int)used, timeout_ms);
+    while (ready > 0 && !take_ready(polled, items, count));
     if (ready < 0 && zmq_errno() != EINTR)
         return fail_zmq(PK_IO, "poll", "sockets");
     return PK_OK;

@@ -21,7 +21,7 @@ typedef struct {
     bool bind;             /* else connect */
     int high_water;        /* messages queued on each side; 0: the default of 1000 */
     const char *identity;  /* DEALER: the routing id that the ROUTER sees; NULL elsewhere */
-    int64_t message_bytes; /* a peer that sends a larger frame is disconnected */
+    int64_t message_bytes; /* a peer that sends a larger frame is disconnected; see pk_socket_recv */
 } pk_socket_options;
 
 pk_err pk_net_open(pk_net **out);
@@ -34,13 +34,15 @@ void pk_socket_close(pk_socket **socket);
  * room; PK_PEER after that, or (ROUTER) when the addressee is not connected. */
 pk_err pk_socket_send(pk_socket *socket, pk_buffer *frame, bool more, int timeout_ms);
 
-/* PK_AGAIN: nothing there. The frame's bytes lie in libzmq's own message. */
+/* PK_AGAIN: nothing there. The frame's bytes lie in libzmq's own message. PK_PEER, once (PULL, after a pk_poll over
+ * this socket): the sender's connection broke and it came back, so that messages are lost; too large a frame does that.
+ */
 pk_err pk_socket_recv(pk_socket *socket, pk_buffer **frame, bool *more);
 
 typedef struct {
     pk_socket *socket; /* or NULL: */
     int fd;
-    bool ready; /* out: readable, or (fd) hung up */
+    bool ready; /* out: readable, or there is something to say about its connection, or (fd) hung up */
 } pk_poll_item;
 
 enum { PK_POLL_MOST = 1100 }; /* a trace link for each of 1,024 layers, and the rest */

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from e2e.command import CommandError  # noqa: E402
 
 WAIT_S = 20
-GROWTH_BYTES = 32 << 20
+GROWTH_BYTES = 8 << 20
 EPOCH = 1
 KIND_TOKENS, KIND_ACTIVATIONS, KIND_ANSWERS, KIND_TEXT = 1, 2, 3, 4
 U8, I32, F32 = 1, 2, 3

@@ -251,6 +251,36 @@ static void messages_of_a_wrong_number_of_frames_are_refused_and_the_link_goes_o
     pk_socket_close(&stranger);
 }
 
+/* libzmq drops the connection and says nothing; its sender comes back as if nothing had been. */
+static void a_frame_above_the_limit_is_told_once_and_the_link_goes_on(void **state)
+{
+    place *p = *state;
+    pk_batch head;
+    pk_buffer *payload = NULL;
+    pk_socket *stranger = open_stranger(p, PK_SOCKET_PUSH, p->endpoint);
+    send_frames(stranger, 1, 2);
+    assert_next_is_good(p->receiver, 1);
+    assert_int_equal(pk_socket_send(stranger, filled(PAYLOAD_BYTES + 1, 1), false, WAIT_MS), PK_OK);
+    assert_int_equal(await_batch(p->receiver, &head, &payload), PK_PEER);
+    assert_non_null(strstr(pk_error_text(), "what was in flight is lost: a frame of more than 1048576 bytes does that"));
+    assert_null(payload);
+    send_frames(stranger, 2, 2);
+    assert_next_is_good(p->receiver, 2);
+    pk_socket_close(&stranger);
+}
+
+static void a_sender_that_ends_is_no_loss(void **state)
+{
+    place *p = *state;
+    pk_poll_item item = {.socket = pk_link_socket(p->receiver)};
+    pk_socket *stranger = open_stranger(p, PK_SOCKET_PUSH, p->endpoint);
+    send_frames(stranger, 1, 2);
+    assert_next_is_good(p->receiver, 1);
+    pk_socket_close(&stranger);
+    assert_int_equal(pk_poll(&item, 1, 200), PK_OK);
+    assert_false(item.ready);
+}
+
 static void garbage_is_refused_and_the_link_goes_on(void **state)
 {
     place *p = *state;
@@ -332,6 +362,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_payload_shortened_by_its_owner_is_sent_short, open_place, close_place),
         cmocka_unit_test_setup_teardown(messages_of_a_wrong_number_of_frames_are_refused_and_the_link_goes_on,
                                         open_place, close_place),
+        cmocka_unit_test_setup_teardown(a_frame_above_the_limit_is_told_once_and_the_link_goes_on, open_place,
+                                        close_place),
+        cmocka_unit_test_setup_teardown(a_sender_that_ends_is_no_loss, open_place, close_place),
         cmocka_unit_test_setup_teardown(garbage_is_refused_and_the_link_goes_on, open_place, close_place),
         cmocka_unit_test_setup_teardown(a_channel_knows_who_speaks_and_answers_to_them, open_place, close_place),
         cmocka_unit_test_setup_teardown(a_stranger_on_the_control_socket_is_named_and_the_channel_goes_on, open_place,
