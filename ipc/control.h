@@ -99,7 +99,8 @@ void pk_channel_close(pk_channel **channel);
 
 /* to: the addressee's identity, for the serving end only. PK_PEER: it is not there. */
 pk_err pk_channel_send(pk_channel *channel, const char *to, const pk_control *message);
-/* PK_AGAIN: nothing there. PK_CORRUPT: what came is no control message; `from` is set nevertheless (serving end). */
+/* PK_AGAIN: nothing there. PK_PEER: what came is no control message, and from whom; `from` is set nevertheless (serving
+ * end). */
 pk_err pk_channel_recv(pk_channel *channel, char from[PK_NAME_BYTES], pk_control *message);
 pk_socket *pk_channel_socket(pk_channel *channel);
 

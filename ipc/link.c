@@ -106,5 +106,6 @@ pk_err pk_link_recv(pk_link *link, pk_batch *head, pk_buffer **payload)
     if (err)
         pk_buffer_close(&body);
     *payload = body;
-    return err;
+    /* Not a file that lies but a process: the caller's reaction is another. */
+    return err == PK_CORRUPT ? pk_pass(PK_PEER, "%s", pk_socket_endpoint(link->socket)) : err;
 }

@@ -142,6 +142,11 @@ void pk_socket_close(pk_socket **socket)
     *socket = NULL;
 }
 
+const char *pk_socket_endpoint(const pk_socket *socket)
+{
+    return socket->endpoint;
+}
+
 static void release_received(pk_buffer *buffer)
 {
     received *frame = (received *)buffer;

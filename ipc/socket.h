@@ -30,6 +30,8 @@ void pk_net_close(pk_net **net); /* after all of its sockets; what was sent last
 pk_err pk_socket_open(pk_socket **out, pk_net *net, pk_socket_options options);
 void pk_socket_close(pk_socket **socket);
 
+const char *pk_socket_endpoint(const pk_socket *socket); /* as it was opened; view */
+
 /* Takes the frame, even on failure. `more`: another frame of the same message follows. Waits up to `timeout_ms` for
  * room; PK_PEER after that, or (ROUTER) when the addressee is not connected. */
 pk_err pk_socket_send(pk_socket *socket, pk_buffer *frame, bool more, int timeout_ms);
