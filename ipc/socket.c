@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <zmq.h>
 
 enum { LINGER_MS = 1000 };
@@ -33,9 +34,25 @@ static pk_err fail_zmq(pk_err err, const char *what, const char *endpoint)
     return pk_fail(err, "%s %s: %s", what, endpoint, zmq_strerror(zmq_errno()));
 }
 
+/* libzmq aborts its process when it gets no descriptor: so they are made sure of before it begins. */
+static pk_err reserve_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return pk_fail_errno(PK_IO, "limit of open files");
+    if (limit.rlim_max < PK_NET_DESCRIPTORS)
+        return pk_fail(PK_NOMEM, "at most %ju files may be open (ulimit -Hn), %d are needed", (uintmax_t)limit.rlim_max,
+                       PK_NET_DESCRIPTORS);
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) ? pk_fail_errno(PK_IO, "limit of open files") : PK_OK;
+}
+
 pk_err pk_net_open(pk_net **out)
 {
-    pk_net *net = calloc(1, sizeof *net);
+    pk_err err = reserve_descriptors();
+    pk_net *net = err ? NULL : calloc(1, sizeof *net);
+    if (err)
+        return err;
     if (!net)
         return pk_fail(PK_NOMEM, "net");
     if (!(net->context = zmq_ctx_new())) {

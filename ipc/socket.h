@@ -24,6 +24,10 @@ typedef struct {
     int64_t message_bytes; /* a peer that sends a larger frame is disconnected; see pk_socket_recv */
 } pk_socket_options;
 
+/* Of a coordinator of 24 stages; a stage has 21. */
+enum { PK_NET_DESCRIPTORS = 256 };
+
+/* Also raises the process's limit of open files as far as it may go. PK_NOMEM: that is below PK_NET_DESCRIPTORS. */
 pk_err pk_net_open(pk_net **out);
 void pk_net_close(pk_net **net); /* after all of its sockets; what was sent last still gets up to a second */
 
