@@ -2,8 +2,9 @@
 """Stands in front of a stage program and records what passes: every data message in and out, byte for byte.
 
 Put it under the name of a stage program (penstock-layers, ...) into a folder that PENSTOCK_LIBEXEC names. The real
-programs are in PENSTOCK_TAP_REAL; the records go to PENSTOCK_TAP_FOLDER/STAGE.msgpack, one msgpack array
-[link, frame, ...] after another. It relays control messages too, and changes nothing but the places of the links.
+programs are in PENSTOCK_TAP_REAL (or PENSTOCK_TAP_PROGRAM is the real one); the records go to PENSTOCK_TAP_FOLDER/STAGE.msgpack, one msgpack array
+[link, frame, ...] after another. It relays control messages too, and changes nothing but the places of the links; what
+derives from Tap may (tests/e2e/byte_proxy.py).
 """
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ LAST_WORDS_MS = 300  # control messages of a stage that has ended are still unde
 
 
 class Tap:
+    stage: subprocess.Popen  # the real one
+
     def __init__(self, name: str, coordinator: str, folder: Path, records: Path) -> None:
         self._context = zmq.Context()
         self._coordinator = coordinator
@@ -74,17 +77,26 @@ class Tap:
             message = msgpack.packb(self._divert(fields))
         self._router.send_multipart([identity, message])
 
+    def passes(self, link: str, frames: list[bytes]) -> list[list[bytes]]:
+        """What goes on for a data message that came."""
+        self._records.write(msgpack.packb([link, *frames]))
+        return [frames]
+
+    def says(self, identity: bytes, message: bytes) -> list[bytes]:
+        """What goes on for a control message of the stage."""
+        return [message]
+
     def step(self, timeout_ms: int) -> bool:
         """Passes on what is there; false when nothing came."""
         ready = dict(self._poller.poll(timeout_ms))
         for pull, (link, push) in self._relays.items():
             if pull in ready:
-                frames = pull.recv_multipart()
-                self._records.write(msgpack.packb([link, *frames]))
-                push.send_multipart(frames)
+                for frames in self.passes(link, pull.recv_multipart()):
+                    push.send_multipart(frames)
         if self._router in ready:
             identity, message = self._router.recv_multipart()
-            self._dealer(identity).send(message)
+            for said in self.says(identity, message):
+                self._dealer(identity).send(said)
         for identity, socket in list(self._dealers.items()):
             if socket in ready:
                 self._from_coordinator(identity, socket)
@@ -95,18 +107,18 @@ class Tap:
         self._context.destroy(linger=1000)
 
 
-def main() -> int:
+def main(kind: type[Tap] = Tap) -> int:
     parser = argparse.ArgumentParser(description="started by the coordinator in place of a stage program")
     parser.add_argument("--name", required=True)
     parser.add_argument("--connect", required=True)
     parser.add_argument("--lifeline", type=int, required=True)
     options = parser.parse_args()
-    real = Path(os.environ["PENSTOCK_TAP_REAL"]) / Path(sys.argv[0]).name
+    real = os.environ.get("PENSTOCK_TAP_PROGRAM") or Path(os.environ["PENSTOCK_TAP_REAL"]) / Path(sys.argv[0]).name
     records = Path(os.environ["PENSTOCK_TAP_FOLDER"]) / f"{options.name}.msgpack"
     folder = Path(tempfile.mkdtemp(prefix="penstock-tap-"))
-    tap = Tap(options.name, options.connect, folder, records)
+    tap = kind(options.name, options.connect, folder, records)
     arguments = [real, "--name", options.name, "--connect", tap.control, "--lifeline", str(options.lifeline)]
-    stage = subprocess.Popen(arguments, pass_fds=[options.lifeline])
+    stage = tap.stage = subprocess.Popen(arguments, pass_fds=[options.lifeline])
     try:
         while stage.poll() is None:
             tap.step(50)
