@@ -2,8 +2,8 @@
 """Stands in front of a stage program and records what passes: every data message in and out, byte for byte.
 
 Put it under the name of a stage program (penstock-layers, ...) into a folder that PENSTOCK_LIBEXEC names. The real
-programs are in PENSTOCK_TAP_REAL (or PENSTOCK_TAP_PROGRAM is the real one); the records go to PENSTOCK_TAP_FOLDER/STAGE.msgpack, one msgpack array
-[link, frame, ...] after another. It relays control messages too, and changes nothing but the places of the links; what
+programs are in PENSTOCK_TAP_REAL (or PENSTOCK_TAP_PROGRAM is the real one); the records go to
+PENSTOCK_TAP_FOLDER/STAGE.msgpack, one msgpack array [link, frame, ...] after another. It relays control messages too, and changes nothing but the places of the links; what
 derives from Tap may (tests/e2e/byte_proxy.py).
 """
 from __future__ import annotations

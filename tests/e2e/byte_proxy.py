@@ -1,7 +1,7 @@
 """A stage program that hands everything on to the real one, but for one fault on one link: what wire_tap.py is to seeing,
 this is to breaking. tests/e2e/proxy_faults.py starts it by a script under the name of a stage program.
 
-PENSTOCK_PROXY is a JSON object: `link` (as wire_tap.py calls links, or "STAGE/control"), `fault` (a method of Faults), `at`
+PENSTOCK_PROXY is a JSON object: `link` (as wire_tap.py calls links, "STAGE/control", or "*" for all and every message), `fault` (a method of Faults), `at`
 (the message that it befalls, from 1) and `seed`. From the fault on the receiver may not grow by more than GROWTH_BYTES.
 """
 from __future__ import annotations
@@ -88,6 +88,10 @@ class Faults:
         held, self._held = self._held, []
         return [frames, *held]
 
+    def repacked(self, frames: Frames) -> list[Frames]:
+        """No fault: the same batch, as Python's msgpack reads and writes it."""
+        return [replaced(frames, 0, 1)]
+
     def other_version(self, frames: Frames) -> list[Frames]:
         return [replaced(frames, 0, 2)]
 
@@ -130,6 +134,8 @@ class Proxy(wire_tap.Tap):
         self._seen, self._befell, self._payload = 0, False, plan["fault"] == "cut_payload"
 
     def passes(self, link: str, frames: Frames) -> list[Frames]:
+        if self._link == "*":
+            return self._fault(frames)
         if link != self._link:
             return [frames]
         if frames[1] or not self._payload:  # an empty payload cannot be cut

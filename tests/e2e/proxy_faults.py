@@ -18,7 +18,7 @@ from typing import Iterator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from e2e.command import ROOT, CommandError, build_folder  # noqa: E402
-from e2e.runs import Ended, Workplace, answer_differences, answers, lines  # noqa: E402
+from e2e.runs import Ended, Workplace, answer_differences, answers, lines, record_all  # noqa: E402
 from reference.tally import Tally  # noqa: E402
 
 try:
@@ -90,7 +90,8 @@ class ProxyFaults:
             program.chmod(0o755)
         return libexec
 
-    def _disturbed(self, out: str, link: str, fault: str, at: int) -> Ended:
+    def _proxied(self, out: str, link: str, fault: str, at: int) -> tuple[Ended, Path]:
+        """The run, and the folder of the proxies' own files."""
         scratch = self._place.folder / "tmp"
         scratch.mkdir(exist_ok=True)
         plan = {"link": link, "fault": fault, "at": at, "seed": self._seed}
@@ -101,10 +102,18 @@ class ProxyFaults:
             ended = running.end(WITHIN_S)
         finally:
             del os.environ["TMPDIR"]
+        return ended, scratch
+
+    def _disturbed(self, out: str, link: str, fault: str, at: int) -> Ended:
+        ended, scratch = self._proxied(out, link, fault, at)
         if not (scratch / "befell").exists():
             raise CommandError(f"the fault did not befall message {at} of {link}: {ended.expect(-1)}")
         (scratch / "befell").unlink()
         return ended
+
+    def every_batch_repacked_by_python_gives_the_same_bytes(self) -> list[str]:
+        ended, _ = self._proxied("repacked", "*", "repacked", 0)
+        return ended.expect(0) + answer_differences(self._place.folder / "repacked", self._answers) + self._place.left()
 
     def befalls(self, link: str, fault: str, at: int, dropped: bool, words: tuple[str, ...]) -> list[str]:
         out = f"{link.replace('/', '-')}-{fault}-{at}"
@@ -143,6 +152,8 @@ def main() -> int:
     print(f"seed {options.seed}")
     tally = Tally()
     faults = ProxyFaults(build_folder(options.build), options.seed)
+    if options.only in "repacked":
+        record_all(tally, [faults.every_batch_repacked_by_python_gives_the_same_bytes])
     for link, fault, at, dropped, words in cases():
         name = f"{fault}_on_{link}_{'is_dropped' if dropped else 'ends_the_run_by_name'}"
         if options.only not in name:
