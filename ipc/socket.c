@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +50,11 @@ static pk_err reserve_descriptors(void)
 
 pk_err pk_net_open(pk_net **out)
 {
+    pk_net *net = NULL;
     pk_err err = reserve_descriptors();
-    pk_net *net = err ? NULL : calloc(1, sizeof *net);
     if (err)
         return err;
-    if (!net)
+    if (!(net = calloc(1, sizeof *net)))
         return pk_fail(PK_NOMEM, "net");
     if (!(net->context = zmq_ctx_new())) {
         free(net);
@@ -96,8 +97,9 @@ static int set_options(void *zmq, const pk_socket_options *o)
  * either side: only the connection's end, and that the peer is back, tell it from a peer that has ended. */
 static pk_err open_monitor(pk_socket *socket, pk_net *net)
 {
+    static atomic_uint opened; /* a name that was used once is free again only after a while */
     char place[64];
-    snprintf(place, sizeof place, "inproc://monitor-%p", (void *)socket);
+    snprintf(place, sizeof place, "inproc://monitor-%u", atomic_fetch_add(&opened, 1));
     if (zmq_socket_monitor(socket->zmq, place, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) ||
         !(socket->monitor = zmq_socket(net->context, ZMQ_PAIR)) || set_int(socket->monitor, ZMQ_LINGER, 0) ||
         zmq_connect(socket->monitor, place))
