@@ -278,17 +278,19 @@ static void deep_nesting_is_refused_before_it_is_parsed(void **state)
     free(text);
 }
 
-static void more_values_than_a_vocabulary_has_are_refused_before_they_are_parsed(void **state)
+static void a_member_of_too_many_values_is_refused_before_it_is_a_tree(void **state)
 {
     (void)state;
-    enum { VALUES = 9 << 20 };
-    char *text = malloc(2 * VALUES + 8);
+    enum { VALUES = 1 << 20 };
+    static const char head[] = "{\"added_tokens\":[";
+    char *text = malloc(2 * VALUES + sizeof head);
     assert_non_null(text);
-    memcpy(text, "{\"a\":[", 6);
+    memcpy(text, head, sizeof head - 1);
     for (size_t i = 0; i < VALUES; i++)
-        memcpy(text + 6 + 2 * i, "1,", 2);
-    write_file(path, text, 2 * VALUES + 6);
-    assert_open_fails(PK_CORRUPT, "more than 8388608 values");
+        memcpy(text + sizeof head - 1 + 2 * i, "1,", 2);
+    memcpy(text + sizeof head - 3 + 2 * VALUES, "1]}", 3);
+    write_file(path, text, 2 * VALUES + sizeof head);
+    assert_open_fails(PK_CORRUPT, "more than 262144 values");
     free(text);
 }
 
@@ -342,7 +344,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(changed_bytes_never_crash),
         cmocka_unit_test(deep_nesting_is_refused_before_it_is_parsed),
-        cmocka_unit_test(more_values_than_a_vocabulary_has_are_refused_before_they_are_parsed),
+        cmocka_unit_test(a_member_of_too_many_values_is_refused_before_it_is_a_tree),
         cmocka_unit_test(what_is_no_regular_file_of_fair_size_is_refused),
         cmocka_unit_test(the_config_names_the_eos_token),
     };
