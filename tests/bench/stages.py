@@ -173,8 +173,8 @@ class Bench:
         return rows * (len(steps) - 1) / ((steps[-1] - steps[0]) * 1e-6)
 
     def limits(self, threads: int) -> dict[str, float]:
-        program = self.build / "tests" / "bench" / "bench-limits"
-        return json.loads(subprocess.run([program, str(threads)], check=True, capture_output=True, timeout=120).stdout)
+        program = self.build / "libexec" / "penstock" / "penstock-probe"
+        return json.loads(subprocess.run([program, "limits", str(threads)], check=True, capture_output=True, timeout=120).stdout)
 
 
 def measure(bench: Bench, rounds: int, tokens: int, decode: bool) -> tuple[list[Figure], dict[str, list[list[float]]]]:
