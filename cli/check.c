@@ -57,6 +57,8 @@ static pk_exit run(const void *parsed, const pk_words *operands)
     if (values->json && values->print)
         return pk_exit_report(PK_DOING_USAGE, pk_fail(PK_INVALID, "--json and --print are two answers, expected one"));
     pk_exit code = pk_source_resolve(&values->source, file, pk_purpose_of(values->purpose), &pipeline, &model);
+    if (!code)
+        pk_source_tell_choice(&pipeline);
     if (values->json)
         code = print_json(&pipeline, code ? 0 : model.layers, code);
     else if (!code && values->print)

@@ -7,7 +7,6 @@
 #include "ipc/utf8.h"
 #include "loader/file.h"
 #include "pipeline/folder.h"
-#include "pipeline/footprint.h"
 #include "pipeline/report.h"
 #include "pipeline/run.h"
 
@@ -201,7 +200,7 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
 {
     pk_run_report done = {0};
     pk_run_view view;
-    pk_machine machine = pk_machine_read();
+    pk_source_tell_choice(pipeline);
     pk_run_view_begin(&view);
     pk_err err =
         pk_run(&(pk_run_options){.pipeline = pipeline,
@@ -215,8 +214,6 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
                                  .out_dir = strcmp(values->out, "-") ? values->out : NULL,
                                  .run_dir = values->run_dir,
                                  .timeline = timeline,
-                                 .kv_tokens = pk_footprint_kv_tokens(
-                                     model, machine.memory_bytes, pipeline->limits.context, pipeline->limits.sequences),
                                  .changed = pk_run_view_changed,
                                  .loading = pk_run_view_loading,
                                  .loaded = pk_run_view_loaded,

@@ -1,5 +1,7 @@
 #include "cli/source.h"
 
+#include "loader/census.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -37,10 +39,8 @@ static void warn_of_dialect(const char *model, const pk_model_config *config)
         fprintf(stderr, "penstock: warning: - %s\n", notes[i]);
 }
 
-pk_exit pk_source_resolve(const pk_source *source, const char *file, pk_purpose purpose, pk_pipeline *pipeline,
-                          pk_model_config *model)
+pk_exit pk_source_read(const pk_source *source, const char *file, pk_pipeline *pipeline, pk_model_config *model)
 {
-    pk_machine machine = pk_machine_read();
     pk_pipeline_init(pipeline);
     pk_err err = read_source(source, file, pipeline);
     if (err)
@@ -48,6 +48,37 @@ pk_exit pk_source_resolve(const pk_source *source, const char *file, pk_purpose 
     if ((err = pk_config_read(model, pipeline->model)))
         return pk_exit_report(PK_DOING_MODEL, err);
     warn_of_dialect(pipeline->model, model);
-    err = pk_pipeline_resolve(pipeline, (pk_resolve_options){.model = model, .machine = &machine, .purpose = purpose});
+    return PK_EXIT_OK;
+}
+
+/* What the weights will take, as far as their headers can be read: where they cannot, the stage whose they are names
+ * what is wrong, and a pipeline can be checked without them. */
+static uint64_t weight_bytes(const pk_pipeline *pipeline, const pk_model_config *model)
+{
+    pk_census census;
+    bool known = !pk_census_take(&census, pipeline->model, model) && census.source == PK_CENSUS_HEADERS;
+    return known ? census.whole.resident_bytes : 0;
+}
+
+pk_exit pk_source_resolve(const pk_source *source, const char *file, pk_purpose purpose, pk_pipeline *pipeline,
+                          pk_model_config *model)
+{
+    pk_machine machine = pk_machine_read();
+    pk_speeds speeds = pk_speeds_read(machine.cores);
+    pk_exit code = pk_source_read(source, file, pipeline, model);
+    if (code)
+        return code;
+    pk_err err = pk_pipeline_resolve(pipeline, (pk_resolve_options){.model = model,
+                                                                    .machine = &machine,
+                                                                    .speeds = &speeds,
+                                                                    .weight_bytes = weight_bytes(pipeline, model),
+                                                                    .purpose = purpose});
     return pk_exit_report(PK_DOING_USAGE, err);
+}
+
+void pk_source_tell_choice(const pk_pipeline *pipeline)
+{
+    if (pipeline->chosen)
+        fprintf(stderr, "penstock: stages, threads and batch_rows were chosen by %s\n",
+                pk_speeds_read(pk_machine_read().cores).source);
 }

@@ -50,10 +50,17 @@ pk_purpose pk_purpose_of(const char *word);
         PK_OPTION_INTO(owner, member)                                                                                  \
     }
 
-/* Reads `file` (NULL: none, a pipeline for this machine is made), applies -m and --set, reads the model's config and
- * resolves. On failure says why on stderr and returns the exit code. The caller owns what is in *pipeline in both cases
+/* Reads `file` (NULL: none, a pipeline for this machine is to be made), applies -m and --set, and reads the model's
+ * config. On failure says why on stderr and returns the exit code. The caller owns what is in *pipeline in both cases
  * (pk_pipeline_fini; it is initialised here). */
+pk_exit pk_source_read(const pk_source *source, const char *file, pk_pipeline *pipeline, pk_model_config *model);
+
+/* The same, and resolves for this machine; says on stderr by what figures stages were chosen, where nobody said them.
+ */
 pk_exit pk_source_resolve(const pk_source *source, const char *file, pk_purpose purpose, pk_pipeline *pipeline,
                           pk_model_config *model);
+
+/* Says on stderr by what figures the stages were chosen, where nobody said them. */
+void pk_source_tell_choice(const pk_pipeline *pipeline);
 
 #endif

@@ -15,6 +15,7 @@
 #include "ipc/error.h"
 #include "ipc/stage_kind.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -45,6 +46,7 @@ typedef struct {
     uint32_t batch_rows; /* rows (tokens) of one batch */
     uint32_t sequences;  /* state slots: sequences alive at one time */
     uint32_t window;     /* batches inside the stages at one time */
+    uint64_t kv_tokens;  /* no key, resolving says it: positions of KV cache that all sequences together may hold */
 } pk_limits;
 
 typedef struct {
@@ -72,6 +74,7 @@ typedef struct {
     pk_generation generation;
     pk_stage_spec *stages; /* owned */
     uint32_t stage_count;
+    bool chosen;  /* resolving made the stages */
     char *source;     /* the file's name as messages say it; owned; NULL: no file */
     char **overrides; /* owned; the --set of stages that exist only once resolved */
     uint32_t override_count;

@@ -74,7 +74,8 @@ static const struct key top_keys[] = {
 static const struct key limit_keys[] = {
     LIMIT(context, PK_LIMIT_CONTEXT, "the model's, 262144 or what fits, whichever is least",
           "tokens of one sequence, prompt and answer together"),
-    LIMIT(batch_rows, PK_LIMIT_BATCH_ROWS, "512", "rows (tokens) of one batch, so the longest chunk of a prompt"),
+    LIMIT(batch_rows, PK_LIMIT_BATCH_ROWS, "chosen by predicted time",
+          "rows (tokens) of one batch, so the longest chunk of a prompt"),
     LIMIT(sequences, PK_LIMIT_SEQUENCES, "16", "sequences alive at one time; each has a state slot"),
     LIMIT(window, PK_LIMIT_WINDOW, "2 x (layers stages + 1) + 1", "batches inside the stages at one time"),
     {0},

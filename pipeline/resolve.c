@@ -8,11 +8,8 @@
 
 enum {
     CONTEXT_DEFAULT = 262144,
-    BATCH_ROWS_DEFAULT = 512,
     SEQUENCES_DEFAULT = 16,
     MAX_TOKENS_DEFAULT = 512,
-    LAYERS_STAGES_DEFAULT = 2,
-    CUT_UNIT = 8, /* published models repeat their layer kinds every 8 layers: cut there, stages are alike */
     LIST_BYTES = 512,
 };
 
@@ -66,21 +63,12 @@ static uint32_t smaller(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* The first layer of part `part` of `parts` near-equal ones: a multiple of CUT_UNIT where that moves the cut by no more
- * than an eighth of a part. */
-static uint32_t cut_layers(uint32_t layers, uint32_t parts, uint32_t part)
-{
-    uint32_t exact = (uint32_t)((uint64_t)layers * part / parts);
-    uint32_t round = (exact + CUT_UNIT / 2) / CUT_UNIT * CUT_UNIT;
-    uint32_t moved = round > exact ? round - exact : exact - round;
-    return part && part < parts && moved <= layers / parts / 8 ? round : exact;
-}
-
-static void make_layers_stage(pk_stage_spec *stage, uint32_t layers, uint32_t parts, uint32_t part)
+static void make_layers_stage(pk_stage_spec *stage, const pk_layout *layout, uint32_t part)
 {
     *stage = (pk_stage_spec){.kind = PK_STAGE_LAYERS,
-                             .first_layer = cut_layers(layers, parts, part),
-                             .last_layer = cut_layers(layers, parts, part + 1) - 1};
+                             .first_layer = layout->first[part],
+                             .last_layer = layout->first[part + 1] - 1,
+                             .threads = smaller(layout->threads, PK_LIMIT_THREADS)};
     snprintf(stage->name, sizeof stage->name, "layers-%u-%u", stage->first_layer, stage->last_layer);
 }
 
@@ -91,20 +79,19 @@ static void make_plain_stage(pk_stage_spec *stage, pk_stage_kind kind)
 }
 
 /* The stages of a pipeline that nobody wrote. */
-static pk_err make_stages(pk_pipeline *pipeline, pk_resolve_options options)
+static pk_err make_stages(pk_pipeline *pipeline, const pk_layout *layout, pk_purpose purpose)
 {
-    uint32_t layers = (uint32_t)options.model->layers;
-    uint32_t parts = smaller(smaller(LAYERS_STAGES_DEFAULT, options.machine->cores), layers);
-    bool text = options.purpose == PK_PURPOSE_TEXT;
-    pk_stage_spec *stage = calloc(parts + 3, sizeof *stage);
+    bool text = purpose == PK_PURPOSE_TEXT;
+    pk_stage_spec *stage = calloc(layout->parts + 3, sizeof *stage);
     if (!stage)
-        return pk_fail(PK_NOMEM, "no memory for %u stages", parts + 3);
+        return pk_fail(PK_NOMEM, "no memory for %u stages", layout->parts + 3);
     pipeline->stages = stage;
     if (text)
         make_plain_stage(stage++, PK_STAGE_TOKENIZE);
-    for (uint32_t part = 0; part < parts; ++part)
-        make_layers_stage(stage++, layers, parts, part);
-    make_plain_stage(stage++, PK_STAGE_HEAD);
+    for (uint32_t part = 0; part < layout->parts; ++part)
+        make_layers_stage(stage++, layout, part);
+    make_plain_stage(stage, PK_STAGE_HEAD);
+    stage++->threads = smaller(layout->threads, PK_LIMIT_THREADS);
     if (text)
         make_plain_stage(stage++, PK_STAGE_DETOKENIZE);
     pipeline->stage_count = (uint32_t)(stage - pipeline->stages);
@@ -241,69 +228,113 @@ static void fill_stages(pk_pipeline *pipeline, const pk_machine *machine)
     }
 }
 
-/* What the key/value cache of one sequence may fill: half of the memory, less the state slots. */
-static uint32_t fitting_context(const pk_model_config *model, const pk_machine *machine, uint32_t sequences)
+/* What the key/value cache of one sequence may fill beside the state slots. */
+static uint32_t fitting_context(const pk_model_config *model, uint64_t room, uint32_t sequences)
 {
-    uint64_t slots = pk_footprint_bytes(model, 0, sequences), half = machine->memory_bytes / 2;
-    uint64_t token = pk_footprint_kv_token_bytes(model);
-    if (slots >= half)
+    uint64_t slots = pk_footprint_bytes(model, 0, sequences), token = pk_footprint_kv_token_bytes(model);
+    if (slots >= room)
         return 0;
-    uint64_t tokens = token ? (half - slots) / token : CONTEXT_DEFAULT;
+    uint64_t tokens = token ? (room - slots) / token : CONTEXT_DEFAULT;
     if (tokens >= CONTEXT_DEFAULT)
         return CONTEXT_DEFAULT;
     return (uint32_t)(tokens / PK_BLOCK_TOKENS * PK_BLOCK_TOKENS);
 }
 
+static double gib(uint64_t bytes)
+{
+    return (double)bytes / 0x1p30;
+}
+
+/* The weights beside everything else, where they are known. */
+static pk_err check_memory(const pk_limits *limits, pk_resolve_options options)
+{
+    uint64_t memory = options.machine->memory_bytes, weights = options.weight_bytes;
+    uint64_t needed = pk_footprint_bytes(options.model, limits->context, limits->sequences);
+    if (weights > memory)
+        return pk_fail(PK_NOMEM, "does not fit: the weights need %.1f GiB, this machine has %.1f GiB", gib(weights),
+                       gib(memory));
+    if (!limits->context)
+        return pk_fail(
+            PK_NOMEM,
+            "does not fit: %u state slots alone need %.1f GiB, more than half of this machine's %.1f GiB%s; lower "
+            "limits.sequences",
+            limits->sequences, gib(needed), gib(memory), weights ? ", or than the weights leave" : "");
+    if (needed > memory - weights)
+        return pk_fail(PK_NOMEM,
+                       "does not fit: %u state slots and the cache of one sequence of %u tokens need %.1f GiB, "
+                       "this machine has %.1f GiB%s; lower limits.sequences or limits.context",
+                       limits->sequences, limits->context, gib(needed), gib(memory - weights),
+                       weights ? " beside the weights" : "");
+    return PK_OK;
+}
+
 static pk_err fill_context(pk_limits *limits, pk_resolve_options options)
 {
-    uint64_t positions = options.model->max_positions, memory = options.machine->memory_bytes;
+    uint64_t positions = options.model->max_positions;
+    uint64_t room = pk_footprint_room(options.machine->memory_bytes, options.weight_bytes);
     if (limits->context > positions)
         return pk_fail(PK_INVALID, "limits.context: %u tokens, but the model has %llu positions", limits->context,
                        (unsigned long long)positions);
     if (!limits->context) {
-        uint32_t fitting = fitting_context(options.model, options.machine, limits->sequences);
+        uint32_t fitting = fitting_context(options.model, room, limits->sequences);
         limits->context = fitting < positions ? fitting : (uint32_t)positions;
     }
-    uint64_t needed = pk_footprint_bytes(options.model, limits->context, limits->sequences);
-    if (!limits->context)
-        return pk_fail(
-            PK_NOMEM,
-            "does not fit: %u state slots alone need %.1f GiB, more than half of this machine's %.1f GiB; lower "
-            "limits.sequences",
-            limits->sequences, (double)needed / 0x1p30, (double)memory / 0x1p30);
-    if (needed > memory)
-        return pk_fail(PK_NOMEM,
-                       "does not fit: %u state slots and the cache of one sequence of %u tokens need %.1f GiB, "
-                       "this machine has %.1f GiB; lower limits.sequences or limits.context",
-                       limits->sequences, limits->context, (double)needed / 0x1p30, (double)memory / 0x1p30);
-    return PK_OK;
+    limits->kv_tokens = pk_footprint_kv_tokens(options.model, room, limits->context, limits->sequences);
+    return check_memory(limits, options);
 }
 
+/* Nothing of these depends on the stages. */
 static pk_err fill_limits(pk_pipeline *pipeline, pk_resolve_options options)
 {
-    pk_limits *limits = &pipeline->limits;
-    if (!limits->batch_rows)
-        limits->batch_rows = BATCH_ROWS_DEFAULT;
-    if (!limits->sequences)
-        limits->sequences = SEQUENCES_DEFAULT;
-    if (!limits->window)
-        limits->window = 2 * (count_kind(pipeline, PK_STAGE_LAYERS) + 1) + 1;
+    if (!pipeline->limits.sequences)
+        pipeline->limits.sequences = SEQUENCES_DEFAULT;
     if (!pipeline->generation.max_tokens)
         pipeline->generation.max_tokens = MAX_TOKENS_DEFAULT;
     if (!(pipeline->generation.top_p > 0))
         pipeline->generation.top_p = 1;
-    return fill_context(limits, options);
+    return fill_context(&pipeline->limits, options);
+}
+
+static pk_choose_options choosing(const pk_pipeline *pipeline, pk_resolve_options options, const pk_speeds *builtin)
+{
+    return (pk_choose_options){.model = options.model,
+                               .speeds = options.speeds ? options.speeds : builtin,
+                               .workload = pk_workload_usual(&pipeline->limits, pipeline->generation.max_tokens),
+                               .cores = options.machine->cores,
+                               .batch_rows = pipeline->limits.batch_rows};
+}
+
+static pk_err choose_stages(pk_pipeline *pipeline, pk_resolve_options options)
+{
+    pk_speeds builtin = pk_speeds_builtin();
+    pk_layout layout;
+    pk_choose(choosing(pipeline, options, &builtin), false, &layout);
+    pipeline->limits.batch_rows = layout.batch_rows;
+    pipeline->chosen = true;
+    return make_stages(pipeline, &layout, options.purpose);
+}
+
+static void choose_rows(pk_pipeline *pipeline, pk_resolve_options options)
+{
+    pk_speeds builtin = pk_speeds_builtin();
+    pk_layout layout = pk_layout_of(pipeline);
+    pk_choose(choosing(pipeline, options, &builtin), true, &layout);
+    pipeline->limits.batch_rows = layout.batch_rows;
 }
 
 pk_err pk_pipeline_resolve(pk_pipeline *pipeline, pk_resolve_options options)
 {
-    pk_err err = PK_OK;
-    if (!pipeline->stage_count && (err = make_stages(pipeline, options)))
-        return err;
-    if ((err = pk_pipeline_set_kept(pipeline)) || (err = check_names(pipeline)) ||
+    pk_err err = fill_limits(pipeline, options);
+    if (!err && !pipeline->stage_count)
+        err = choose_stages(pipeline, options);
+    if (err || (err = pk_pipeline_set_kept(pipeline)) || (err = check_names(pipeline)) ||
         (err = check_kinds(pipeline, options.purpose)) ||
         (err = check_layers(pipeline, (uint32_t)options.model->layers)) || (err = order_stages(pipeline)))
         return err;
     fill_stages(pipeline, options.machine);
-    return fill_limits(pipeline, options);
+    if (!pipeline->limits.window)
+        pipeline->limits.window = 2 * (count_kind(pipeline, PK_STAGE_LAYERS) + 1) + 1;
+    if (!pipeline->limits.batch_rows)
+        choose_rows(pipeline, options);
+    return PK_OK;
 }

@@ -601,7 +601,7 @@ static pk_err start_pipeline(run *r)
             .fleet = r->fleet,
             .pipeline = o->pipeline,
             .model = o->model,
-            .kv_tokens = o->kv_tokens,
+            .kv_tokens = o->pipeline->limits.kv_tokens,
             .handlers = {.context = r, .encoded = take_ids, .decoded = take_text, .finished = take_outcome}});
 }
 

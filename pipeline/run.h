@@ -42,7 +42,6 @@ typedef struct {
     const char *out_dir;   /* NULL: standard output */
     const char *run_dir;   /* NULL: {out_dir}/.penstock */
     pk_timeline *timeline; /* or NULL */
-    uint64_t kv_tokens;    /* room for KV cache, pk_scheduler_options */
     /* An earlier run of this directory answered this request when its document or line held something else: it is done
      * anew. */
     void (*changed)(void *context, const char *custom_id);

@@ -41,7 +41,7 @@ def tensors_of(names: list[str], first: int, last: int) -> int:
 
 class Runs:
     def __init__(self, build: Path) -> None:
-        self._place = Workplace(build, SHAPE)
+        self._place = Workplace(build, SHAPE, cut=("0-1", "2-3"))
         self._docs = self._place.write_documents(5, 1800)
         self._names = [f"docs/part-{i}.txt" for i in range(5)]
         self._base = self._run("base", "docs")
@@ -154,6 +154,10 @@ class Runs:
         found = ended.expect(0)
         found += [] if sorted(ended.out.encode().split(b"\n")[:-1]) == expected else ["stdout is not the lines of results.jsonl"]
         return found + ([] if not self._out("-").exists() else ["a folder named - was made"])
+
+    def the_stages_that_the_program_chooses_give_the_same_bytes(self) -> list[str]:
+        chosen = self._place.write_pipeline("chosen.yaml", "version: 1\n")
+        return self._same_as_base("chosen", self._run("chosen", "docs", pipeline=chosen))
 
     def one_stage_of_all_layers_gives_the_same_bytes(self) -> list[str]:
         pipeline = self._place.write_pipeline("one.yaml", pipeline_text("0-3", limits="batch_rows: 64, sequences: 3"))

@@ -106,15 +106,19 @@ class Running:
 
 
 class Workplace:
-    """What the runs of one script share. Arguments of shape go to `penstock model synth`."""
+    """What the runs of one script share. Arguments of shape go to `penstock model synth`; runs that name no pipeline of
+    their own have a layers stage for each part of `cut`, without one those that the program chooses."""
 
-    def __init__(self, build: Path, shape: Sequence[object], endless: bool = False) -> None:
+    def __init__(
+        self, build: Path, shape: Sequence[object], endless: bool = False, cut: Sequence[str] = ()
+    ) -> None:
         self.command = Command(build)
         self.build = build
         self.folder = self.command.scratch
         self.runtime = self.folder / "rt"
         self.runtime.mkdir(mode=0o700)
         self.model = self.make_model("model", shape)
+        self.usual = self.write_pipeline("usual.yaml", usual_text(cut)) if cut else None
         if endless:  # no token ends an answer: how long each is, is known
             edit_json(self.model / "tokenizer_config.json", lambda config: config.pop("eos_token"))
 
@@ -140,7 +144,7 @@ class Workplace:
               libexec: Optional[Path] = None, stdin: Optional[bytes] = None, question: Optional[str] = QUESTION,
               model: Optional[Path] = None) -> Running:  # fmt: skip
         """In the workplace's folder, so that names in results do not tell where that is."""
-        first = [pipeline] if pipeline else []
+        first = [pipeline or self.usual] if pipeline or self.usual else []
         asked = [] if question is None else ["-q", question]
         words = [self.command.binary, "run", *first, *inputs, "-m", model or self.model, *asked, "-o", out, *options]
         environment = {**os.environ, "XDG_RUNTIME_DIR": str(self.runtime)}
@@ -172,6 +176,11 @@ class Workplace:
 
     def left(self) -> list[str]:
         return [f"a socket folder is left: {path}" for path in self.socket_folders()]
+
+
+def usual_text(cut: Sequence[str]) -> str:
+    layers = "".join(f"  - {{ kind: layers, layers: {part}, threads: 1 }}\n" for part in cut)
+    return f"version: 1\nstages:\n  - {{ kind: tokenize }}\n{layers}  - {{ kind: head }}\n  - {{ kind: detokenize }}\n"
 
 
 def children(pid: int) -> list[int]:

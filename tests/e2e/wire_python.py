@@ -70,7 +70,7 @@ def numbers(messages: list[list[bytes]], kind: int = 0) -> list[int]:
 class Wire:
     def __init__(self, build: Path) -> None:
         self._build = build
-        self._place = Workplace(build, SHAPE)
+        self._place = Workplace(build, SHAPE, cut=("0-1", "2-3"))
         self._place.write_documents(3, 500)
         undisturbed = self._place.run(["docs"], "by_c", *WORK).expect(0)
         if undisturbed:

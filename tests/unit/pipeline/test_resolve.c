@@ -9,7 +9,16 @@
 /* As in MiniMax-M1 but narrow: softmax layers are 7, 15, … */
 static pk_model_config model_of(size_t layers)
 {
-    pk_model_config model = {.layers = layers, .heads = 4, .head_dim = 32, .kv_heads = 2, .max_positions = 100000};
+    pk_model_config model = {.layers = layers,
+                             .hidden = 1024,
+                             .heads = 4,
+                             .head_dim = 32,
+                             .kv_heads = 2,
+                             .inner = 2048,
+                             .experts = 8,
+                             .experts_per_token = 2,
+                             .vocab = 1000,
+                             .max_positions = 100000};
     for (size_t layer = 7; layer < layers; layer += 8)
         model.kind[layer] = PK_LAYER_SOFTMAX;
     return model;
@@ -73,13 +82,14 @@ static void without_a_file_stages_fit_machine_and_model(void **state)
     assert_made((struct setting){.layers = 80, .cores = 1},
                 "tokenize x1 cpu, layers-0-79=0-79 x1 cpu, head x1 cpu, detokenize x1 cpu");
     assert_made((struct setting){.layers = 80, .cores = 16},
-                "tokenize x1 cpu, layers-0-39=0-39 x8 cpu, layers-40-79=40-79 x8 cpu, head x8 cpu, detokenize x1 cpu");
+                "tokenize x1 cpu, layers-0-19=0-19 x4 cpu, layers-20-39=20-39 x4 cpu, layers-40-59=40-59 x4 cpu, "
+                "layers-60-79=60-79 x4 cpu, head x4 cpu, detokenize x1 cpu");
     assert_made((struct setting){.layers = 1, .cores = 4},
                 "tokenize x1 cpu, layers-0-0=0-0 x4 cpu, head x4 cpu, detokenize x1 cpu");
     assert_made((struct setting){.layers = 5, .cores = 2},
-                "tokenize x1 cpu, layers-0-1=0-1 x1 cpu, layers-2-4=2-4 x1 cpu, head x1 cpu, detokenize x1 cpu");
-    assert_made((struct setting){.layers = 46, .cores = 2}, /* 24 is near enough to 23 */
-                "tokenize x1 cpu, layers-0-23=0-23 x1 cpu, layers-24-45=24-45 x1 cpu, head x1 cpu, detokenize x1 cpu");
+                "tokenize x1 cpu, layers-0-4=0-4 x2 cpu, head x2 cpu, detokenize x1 cpu"); /* 3 against 2 */
+    assert_made((struct setting){.layers = 46, .cores = 2},
+                "tokenize x1 cpu, layers-0-22=0-22 x1 cpu, layers-23-45=23-45 x1 cpu, head x1 cpu, detokenize x1 cpu");
     assert_made((struct setting){.layers = 80, .cores = 2, .purpose = PK_PURPOSE_IDS},
                 "layers-0-39=0-39 x1 cpu, layers-40-79=40-79 x1 cpu, head x1 cpu");
 }
@@ -91,7 +101,7 @@ static void limits_have_the_defaults_that_are_documented(void **state)
     pk_pipeline_init(&p);
     resolve_good(&p, (struct setting){.layers = 16});
     assert_int_equal(p.limits.context, 100000);
-    assert_int_equal(p.limits.batch_rows, 512);
+    assert_int_equal(p.limits.batch_rows, 2048); /* chosen: test_choose.c */
     assert_int_equal(p.limits.sequences, 16);
     assert_int_equal(p.limits.window, 7);
     assert_int_equal(p.generation.max_tokens, 512);
@@ -236,6 +246,39 @@ static void the_footprint_is_the_formula_of_the_full_model(void **state)
     assert_true(pk_footprint_bytes(&m1, 65, 2) == 2 * (560ull << 20) + 128 * 81920);
 }
 
+/* What stages reserve is compared with this in tests/e2e/plan.py. */
+static void the_footprint_of_stages_adds_up_to_the_models(void **state)
+{
+    pk_model_config model = model_of(16);
+    static pk_census census;
+    pk_pipeline p;
+    uint64_t token = 0, slot = 0, weights = 0;
+    (void)state;
+    assert_int_equal(pk_census_take(&census, "/nowhere", &model), PK_OK);
+    pk_pipeline_init(&p);
+    resolve_good(&p, (struct setting){.layers = 16});
+    for (uint32_t i = 0; i < p.stage_count; ++i) {
+        pk_footprint part = pk_footprint_of_stage(&p, &p.stages[i], &model, &census);
+        token += part.kv_token_bytes;
+        slot += part.matrix_bytes + part.tail_bytes;
+        weights += part.weight_bytes;
+        assert_int_equal(part.weight_bytes > 0, part.buffer_bytes > 0);
+    }
+    assert_true(token == pk_footprint_kv_token_bytes(&model));
+    assert_true(slot == pk_footprint_slot_bytes(&model));
+    assert_true(weights == census.whole.resident_bytes);
+    pk_pipeline_fini(&p);
+}
+
+static void a_footprint_too_large_for_a_number_saturates(void **state)
+{
+    pk_footprint huge = {.weight_bytes = 1, .matrix_bytes = UINT64_MAX / 2, .kv_token_bytes = 1};
+    (void)state;
+    assert_true(pk_footprint_sum(&huge, 3, 0) == UINT64_MAX);
+    assert_true(pk_footprint_sum(&huge, 0, UINT64_MAX / 2) > UINT64_MAX / 2);
+    assert_true(pk_footprint_sum(&huge, 0, 65) == 1 + 128);
+}
+
 static void the_context_shrinks_to_half_of_the_memory(void **state)
 {
     pk_model_config model = model_of(8);
@@ -245,6 +288,30 @@ static void the_context_shrinks_to_half_of_the_memory(void **state)
     pk_pipeline_init(&p);
     resolve_good(&p, (struct setting){.layers = 8, .memory_bytes = 2 * (slots + 1000 * token)});
     assert_int_equal(p.limits.context, 960); /* whole blocks of 64 */
+    pk_pipeline_fini(&p);
+}
+
+static void weights_leave_less_for_the_context(void **state)
+{
+    pk_model_config model = model_of(8);
+    uint64_t token = pk_footprint_kv_token_bytes(&model), slots = 16 * pk_footprint_slot_bytes(&model);
+    uint64_t memory = 4 * (slots + 1000 * token);
+    pk_machine machine = {.cores = 2, .memory_bytes = memory};
+    pk_resolve_options options = {.model = &model, .machine = &machine, .weight_bytes = memory / 4};
+    pk_pipeline p;
+    (void)state;
+    pk_pipeline_init(&p);
+    assert_int_equal(pk_pipeline_resolve(&p, options), PK_OK); /* a quarter: half of the memory is left all the same */
+    uint32_t half = p.limits.context;
+    pk_pipeline_fini(&p);
+    options.weight_bytes = memory / 4 * 3;
+    assert_int_equal(pk_pipeline_resolve(&p, options), PK_OK);
+    assert_int_equal(p.limits.context, 960);
+    assert_true(half > 1920);
+    pk_pipeline_fini(&p);
+    options.weight_bytes = memory + 1;
+    assert_int_equal(pk_pipeline_resolve(&p, options), PK_NOMEM);
+    assert_non_null(strstr(pk_error_text(), "does not fit: the weights need "));
     pk_pipeline_fini(&p);
 }
 
@@ -320,6 +387,7 @@ static void the_picture_shows_processes_layers_and_threads(void **state)
     pk_pipeline_init(&p);
     assert_int_equal(pk_pipeline_set_model(&p, "/m"), PK_OK);
     assert_int_equal(pk_pipeline_set(&p, "stages.head.threads=2"), PK_OK);
+    assert_int_equal(pk_pipeline_set(&p, "limits.batch_rows=512"), PK_OK);
     resolve_good(&p, (struct setting){.layers = 8, .cores = 1, .purpose = PK_PURPOSE_IDS});
     FILE *out = open_memstream(&text, &bytes);
     assert_int_equal(pk_graph_draw(&p, (pk_graph_options){.columns = 120, .ascii = true}, out), PK_OK);
@@ -343,7 +411,10 @@ int main(void)
         cmocka_unit_test(two_stages_of_one_name_are_refused),
         cmocka_unit_test(ids_need_no_text_stages),
         cmocka_unit_test(the_footprint_is_the_formula_of_the_full_model),
+        cmocka_unit_test(the_footprint_of_stages_adds_up_to_the_models),
+        cmocka_unit_test(a_footprint_too_large_for_a_number_saturates),
         cmocka_unit_test(the_context_shrinks_to_half_of_the_memory),
+        cmocka_unit_test(weights_leave_less_for_the_context),
         cmocka_unit_test(what_does_not_fit_is_said),
         cmocka_unit_test(a_context_beyond_the_model_is_refused),
         cmocka_unit_test(a_resolved_pipeline_printed_and_read_resolves_to_itself),
