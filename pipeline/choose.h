@@ -1,11 +1,11 @@
 /* choose.h - where to cut the layers, how many threads each stage gets, and how many rows a batch: what the predicted
  * time of a workload is least with.
  *
- * Every number of stages, of threads in powers of two that the cores allow, and of rows in powers of two is tried; for
- * each the cut is the one whose heaviest stage is lightest, with each layer weighed by its predicted seconds over the
- * document (a softmax layer weighs more the longer that is). Among layouts of nearly equal time it is the one of more
- * stages. A pure function: the same model, machine and speeds give the same choice. Row purity lets it be free: no
- * choice changes an answer. */
+ * Every number of stages is tried, with as many threads as the cores allow and halves of that, and rows in powers of
+ * two; for each the cut is the one whose heaviest stage is lightest, with each layer weighed by its predicted seconds
+ * over the document (a softmax layer weighs more the longer that is). Among layouts of nearly equal time it is the one
+ * of more stages. A pure function: the same model, machine and speeds give the same choice. Row purity lets it be free:
+ * no choice changes an answer. */
 #ifndef PK_PIPELINE_CHOOSE_H
 #define PK_PIPELINE_CHOOSE_H
 

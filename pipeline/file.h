@@ -74,7 +74,7 @@ typedef struct {
     pk_generation generation;
     pk_stage_spec *stages; /* owned */
     uint32_t stage_count;
-    bool chosen;  /* resolving made the stages */
+    bool chosen;      /* resolving made the stages */
     char *source;     /* the file's name as messages say it; owned; NULL: no file */
     char **overrides; /* owned; the --set of stages that exist only once resolved */
     uint32_t override_count;

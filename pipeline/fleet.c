@@ -1,6 +1,7 @@
 #include "pipeline/fleet.h"
 #include "ipc/clock.h"
 #include "ipc/link.h"
+#include "pipeline/libexec.h"
 #include "pipeline/process.h"
 #include "pipeline/socket_dir.h"
 
@@ -61,21 +62,6 @@ struct pk_fleet {
     size_t item_count;
 };
 
-static const char *libexec_dir(void)
-{
-    static char path[PATH_MAX];
-    const char *given = getenv("PENSTOCK_LIBEXEC");
-    if (given)
-        return given;
-    ssize_t used = readlink("/proc/self/exe", path, sizeof path - sizeof "/../libexec/penstock");
-    if (used < 0)
-        return "libexec/penstock";
-    path[used] = 0;
-    char *slash = strrchr(path, '/');
-    strcpy(slash ? slash : path, "/../libexec/penstock");
-    return path;
-}
-
 static void endpoint(const pk_fleet *fleet, char out[PK_ENDPOINT_BYTES], const char *name, const char *suffix)
 {
     snprintf(out, PK_ENDPOINT_BYTES, "ipc://%s/%s%s", fleet->sockets.path, name, suffix);
@@ -104,7 +90,7 @@ static pk_err start_member(pk_fleet *fleet, member *m)
 {
     char path[PATH_MAX], title[64], control[PK_ENDPOINT_BYTES], log[PATH_MAX] = "", lifeline[16];
     snprintf(title, sizeof title, "penstock-%s", pk_stage_kind_word(m->spec->kind));
-    if (snprintf(path, sizeof path, "%s/%s", libexec_dir(), title) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%s", pk_libexec_dir(), title) >= (int)sizeof path)
         return pk_fail(PK_INVALID, "the folder of the stage programs has too long a name");
     snprintf(lifeline, sizeof lifeline, "%d", PK_PROCESS_LIFELINE_FD);
     endpoint(fleet, control, "control", "");
