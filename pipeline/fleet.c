@@ -282,7 +282,7 @@ static pk_err died(pk_fleet *fleet, member *m)
     pk_process_read_log(&m->process, announce, m);
     pk_process_describe_end(&m->process, end, sizeof end);
     fprintf(stderr, "penstock: %s died: %s; its last log lines:\n", describe(m), end);
-    pk_process_print_tail(&m->process, "    ", stderr);
+    pk_stage_log_print_tail(&m->process.log, "    ", stderr);
     if (!m->reason[0])
         return pk_fail(PK_PEER, "%s died: %s", describe(m), end);
     /* While it loads, what fails is the model (or the memory for it); after that, the stage. */

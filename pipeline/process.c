@@ -10,7 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Between fork and exec: only async-signal-safe calls. Every descriptor of ours is close-on-exec. */
@@ -58,10 +57,8 @@ pk_err pk_process_start(pk_process *process, pk_process_options options)
         err = pk_fail_errno(PK_IO, "pipes for %s", options.path);
         goto out;
     }
-    if (options.log_path && !(process->log = fopen(options.log_path, "ae"))) {
-        err = pk_fail_errno(PK_IO, "open %s", options.log_path);
+    if ((err = pk_stage_log_open(&process->log, options.log_path)))
         goto out;
-    }
     fflush(NULL);
     if ((process->pid = fork()) == 0)
         become(&options, parent, err_pipe[1], failure[1]);
@@ -91,43 +88,25 @@ out:
     return err;
 }
 
-static void take_line(pk_process *process, void (*seen)(void *, const char *), void *context)
+void pk_process_read_log(pk_process *process, pk_stage_log_seen seen, void *context)
 {
-    process->line[process->line_bytes] = 0;
-    process->line_bytes = 0;
-    memcpy(process->tail[process->lines++ % PK_PROCESS_TAIL_LINES], process->line, PK_PROCESS_LINE_BYTES);
-    if (process->log) {
-        struct timespec now;
-        struct tm utc;
-        char stamp[32];
-        clock_gettime(CLOCK_REALTIME, &now);
-        strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", gmtime_r(&now.tv_sec, &utc));
-        fprintf(process->log, "%s.%03ldZ %s\n", stamp, now.tv_nsec / 1000000, process->line);
-        fflush(process->log);
-    }
-    if (seen)
-        seen(context, process->line);
-}
-
-void pk_process_read_log(pk_process *process, void (*seen)(void *context, const char *line), void *context)
-{
-    char bytes[4096];
+    char bytes[16 << 10];
+    size_t taken = 0;
     ssize_t got;
-    while (process->stderr_fd >= 0 && (got = read(process->stderr_fd, bytes, sizeof bytes)) != 0) {
+    while (process->stderr_fd >= 0 && taken < PK_PROCESS_READ_BYTES) {
+        got = read(process->stderr_fd, bytes, sizeof bytes);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             return; /* EAGAIN: no more for now */
-        for (ssize_t i = 0; i < got; i++) {
-            if (bytes[i] == '\n')
-                take_line(process, seen, context);
-            else if (process->line_bytes < PK_PROCESS_LINE_BYTES - 1)
-                process->line[process->line_bytes++] = bytes[i];
+        if (got == 0) {
+            pk_stage_log_end(&process->log, seen, context);
+            pk_file_close(&process->stderr_fd);
+            return;
         }
+        pk_stage_log_take(&process->log, bytes, (size_t)got, seen, context);
+        taken += (size_t)got;
     }
-    if (process->line_bytes)
-        take_line(process, seen, context);
-    pk_file_close(&process->stderr_fd);
 }
 
 bool pk_process_reap(pk_process *process, bool wait)
@@ -157,13 +136,6 @@ void pk_process_describe_end(const pk_process *process, char *out, size_t capaci
         snprintf(out, capacity, "exit status %d", WEXITSTATUS(process->status));
 }
 
-void pk_process_print_tail(const pk_process *process, const char *prefix, FILE *out)
-{
-    unsigned first = process->lines > PK_PROCESS_TAIL_LINES ? process->lines - PK_PROCESS_TAIL_LINES : 0;
-    for (unsigned i = first; i < process->lines; i++)
-        fprintf(out, "%s%s\n", prefix, process->tail[i % PK_PROCESS_TAIL_LINES]);
-}
-
 void pk_process_close(pk_process *process)
 {
     if (!process->open)
@@ -173,8 +145,7 @@ void pk_process_close(pk_process *process)
         kill(process->pid, SIGKILL);
         pk_process_reap(process, true);
     }
-    if (process->log)
-        fclose(process->log);
+    pk_stage_log_close(&process->log);
     pk_file_close(&process->pidfd);
     pk_file_close(&process->stderr_fd);
     *process = (pk_process){0};

@@ -7,13 +7,10 @@
 #ifndef PK_PIPELINE_PROCESS_H
 #define PK_PIPELINE_PROCESS_H
 
-#include "ipc/error.h"
+#include "pipeline/stage_log.h"
 
 #include <stdbool.h>
-#include <stdio.h>
 #include <sys/types.h>
-
-enum { PK_PROCESS_TAIL_LINES = 8, PK_PROCESS_LINE_BYTES = 512 };
 
 typedef struct {
     bool open;     /* false: zeroed, nothing to close */
@@ -21,11 +18,7 @@ typedef struct {
     int pidfd;     /* readable when it has ended; -1 */
     int stderr_fd; /* non-blocking; -1 after its end */
     int status;    /* of waitpid, once reaped */
-    FILE *log;     /* every line goes here, with the time; NULL: nowhere */
-    char line[PK_PROCESS_LINE_BYTES];
-    size_t line_bytes;
-    char tail[PK_PROCESS_TAIL_LINES][PK_PROCESS_LINE_BYTES]; /* a ring of its last lines */
-    unsigned lines;
+    pk_stage_log log;
 } pk_process;
 
 typedef struct {
@@ -41,8 +34,10 @@ enum { PK_PROCESS_LIFELINE_FD = 3 };
 /* Starts into a zeroed process. PK_IO names what failed, the exec included. */
 pk_err pk_process_start(pk_process *process, pk_process_options options);
 
-/* Reads what there is on its stderr; `seen` gets each whole line (view, valid during the call). */
-void pk_process_read_log(pk_process *process, void (*seen)(void *context, const char *line), void *context);
+/* Reads what there is on its stderr into its log, at most PK_PROCESS_READ_BYTES: who writes faster than that is read
+ * finds the others served in between. After its end that is all there is. */
+enum { PK_PROCESS_READ_BYTES = 256 << 10 };
+void pk_process_read_log(pk_process *process, pk_stage_log_seen seen, void *context);
 
 /* Reaps it if it has ended (wait: waits for the end); true when it is gone. */
 bool pk_process_reap(pk_process *process, bool wait);
@@ -52,9 +47,6 @@ bool pk_process_failed(const pk_process *process);
 
 /* "exit status 1", "signal 9 (Killed)"; of a reaped process. */
 void pk_process_describe_end(const pk_process *process, char *out, size_t capacity);
-
-/* Its last lines, oldest first, each behind `prefix`. */
-void pk_process_print_tail(const pk_process *process, const char *prefix, FILE *out);
 
 /* Kills its whole group if it still runs, reaps it, closes everything; accepts a zeroed process. */
 void pk_process_close(pk_process *process);

@@ -39,7 +39,7 @@ static void start_shell(pk_process *process, const char *script, const char *log
 }
 
 typedef struct {
-    char text[8192];
+    char text[2 * PK_LOG_LINE_BYTES];
     unsigned count;
 } lines;
 
@@ -118,11 +118,11 @@ static void an_overlong_line_is_cut_and_the_next_one_is_whole(void **state)
     pk_process process = {0};
     lines seen = {0};
     (void)state;
-    start_shell(&process, "printf '%05000d\\nnext\\n' 7 >&2", NULL);
+    start_shell(&process, "printf '%010000d\\nnext\\n' 7 >&2", NULL);
     read_to_the_end(&process, &seen);
     assert_int_equal(seen.count, 2);
-    assert_int_equal(strcspn(seen.text, "\n"), PK_PROCESS_LINE_BYTES - 1);
-    assert_string_equal(strchr(seen.text, '\n'), "\nnext\n");
+    assert_int_equal(strcspn(seen.text, " "), PK_LOG_LINE_BYTES);
+    assert_string_equal(strchr(seen.text, ' '), " [1808 bytes cut]\nnext\n");
     assert_ends(&process, "exit status 0");
 }
 
@@ -137,7 +137,7 @@ static void the_last_lines_are_kept_oldest_first(void **state)
     read_to_the_end(&process, &seen);
     assert_int_equal(seen.count, 11);
     FILE *out = open_memstream(&text, &bytes);
-    pk_process_print_tail(&process, "> ", out);
+    pk_stage_log_print_tail(&process.log, "> ", out);
     fclose(out);
     assert_string_equal(text, "> line 4\n> line 5\n> line 6\n> line 7\n> line 8\n> line 9\n> line 10\n> line 11\n");
     free(text);
