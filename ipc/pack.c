@@ -52,8 +52,13 @@ void pk_pack_f32(pk_packer *packer, float value)
 
 void pk_pack_text(pk_packer *packer, const char *text)
 {
+    pk_pack_text_bytes(packer, text, strlen(text));
+}
+
+void pk_pack_text_bytes(pk_packer *packer, const char *text, size_t bytes)
+{
     msgpack_packer mp = over(packer);
-    msgpack_pack_str_with_body(&mp, text, strlen(text));
+    msgpack_pack_str_with_body(&mp, text, bytes);
 }
 
 void pk_pack_bin_header(pk_packer *packer, uint32_t bytes)

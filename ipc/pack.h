@@ -20,6 +20,7 @@ void pk_pack_uint(pk_packer *packer, uint64_t value); /* the shortest form */
 void pk_pack_int(pk_packer *packer, int64_t value);
 void pk_pack_f32(pk_packer *packer, float value);
 void pk_pack_text(pk_packer *packer, const char *text);
+void pk_pack_text_bytes(pk_packer *packer, const char *text, size_t bytes);
 /* The header of a bin of `bytes` bytes; its content is not written. */
 void pk_pack_bin_header(pk_packer *packer, uint32_t bytes);
 

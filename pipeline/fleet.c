@@ -49,6 +49,7 @@ struct pk_fleet {
     pk_socket_dir sockets;
     pk_net *net;
     pk_channel *control;
+    pk_console *console;
     member *members;
     size_t count, ready_count;
     port ports[PK_PORT_KINDS];
@@ -248,7 +249,7 @@ static pk_err choose_members(pk_fleet *fleet)
     for (uint32_t i = 0; i < p->stage_count; i++)
         if (!fleet->options.kinds || (fleet->options.kinds >> p->stages[i].kind & 1))
             fleet->members[fleet->count++].spec = &p->stages[i];
-    fleet->items = calloc(2 + PK_PORT_KINDS + fleet->count, sizeof *fleet->items);
+    fleet->items = calloc(3 + PK_PORT_KINDS + fleet->count, sizeof *fleet->items);
     return fleet->items ? PK_OK : pk_fail(PK_NOMEM, "poll items");
 }
 
@@ -266,6 +267,8 @@ static void list_items(pk_fleet *fleet)
         sleep_on(fleet, fleet->ports[kind].from);
     for (size_t i = 0; i < fleet->count; i++)
         sleep_on(fleet, fleet->members[i].trace);
+    if (fleet->console)
+        fleet->items[fleet->item_count++] = (pk_poll_item){.socket = pk_console_socket(fleet->console)};
 }
 
 static void announce(void *context, const char *line)
@@ -481,6 +484,8 @@ pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms)
         err = take_messages(fleet);
     if (!err && fleet->items[1].ready)
         err = take_events(fleet);
+    if (!err && fleet->console)
+        pk_console_serve(fleet->console);
     return err ? err : check_beats(fleet);
 }
 
@@ -528,6 +533,8 @@ pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options)
         err = pk_net_open(&fleet->net);
     if (!err)
         err = pk_channel_open(&fleet->control, fleet->net, control, NULL);
+    if (!err && options.console)
+        err = pk_console_open(&fleet->console, fleet->net, fleet->sockets.path, *options.console);
     if (!err)
         err = open_receivers(fleet);
     if (!err)
@@ -583,6 +590,19 @@ unsigned pk_fleet_interrupts(const pk_fleet *fleet, int *last_signal)
     return fleet->interrupts;
 }
 
+void pk_fleet_interrupt(pk_fleet *fleet, unsigned interrupts)
+{
+    if (fleet->interrupts >= interrupts)
+        return;
+    fleet->interrupts = interrupts;
+    fleet->last_signal = SIGTERM;
+}
+
+pk_console_counters pk_fleet_console_count(const pk_fleet *fleet)
+{
+    return fleet->console ? pk_console_count(fleet->console) : (pk_console_counters){0};
+}
+
 size_t pk_fleet_count(const pk_fleet *fleet)
 {
     return fleet->count;
@@ -590,8 +610,17 @@ size_t pk_fleet_count(const pk_fleet *fleet)
 
 pk_fleet_stage pk_fleet_at(const pk_fleet *fleet, size_t index)
 {
+    static const char *const states[] = {
+        [STARTING] = "starting", [LOADING] = "loading", [READY] = "ready", [LEFT] = "left"};
     const member *m = &fleet->members[index];
-    return (pk_fleet_stage){.spec = m->spec, .pid = m->pid, .ready = m->ready, .counters = m->counters};
+    return (pk_fleet_stage){.spec = m->spec,
+                            .pid = m->pid,
+                            .ready = m->ready,
+                            .counters = m->counters,
+                            .state = m->process.pid ? states[m->state] : "ended",
+                            .bytes_done = m->bytes_done,
+                            .bytes_total = m->bytes_total,
+                            .log_bytes_cut = m->process.log.bytes_cut};
 }
 
 /* A stage that was drained ends with exit 0: anything else (a sanitizer's report among them) is a fault of ours. */
@@ -641,6 +670,7 @@ void pk_fleet_close(pk_fleet **out)
         pk_link_close(&fleet->ports[kind].from);
     }
     pk_channel_close(&fleet->control);
+    pk_console_close(&fleet->console);
     pk_net_close(&fleet->net);
     pk_socket_dir_close(&fleet->sockets);
     int fds[] = {fleet->epoll, fleet->signals, fleet->lifeline[0], fleet->lifeline[1]};

@@ -15,6 +15,7 @@
 #include "ipc/control.h"
 #include "ipc/wire.h"
 #include "loader/config.h"
+#include "pipeline/console.h"
 #include "pipeline/file.h"
 #include "pipeline/timeline.h"
 
@@ -32,7 +33,8 @@ typedef struct {
     /* Called while weights are read, with the sums over all stages; may be NULL. */
     void (*loading)(void *context, uint64_t bytes_done, uint64_t bytes_total);
     void *loading_context;
-    int *interrupted_by; /* set to the signal with PK_CLOSED; may be NULL */
+    const pk_console_options *console; /* served from before the first stage starts; NULL: none */
+    int *interrupted_by;               /* set to the signal with PK_CLOSED; may be NULL */
 } pk_fleet_options;
 
 /* What one stage process is and did, for tables and the summary. */
@@ -41,6 +43,9 @@ typedef struct {
     pid_t pid;
     pk_control ready; /* bytes, tensors, load_ns, device_name, vocabulary, end_token */
     pk_stage_counters counters;
+    const char *state;                /* "starting", "loading", "ready", "left"; "ended": the process is gone */
+    uint64_t bytes_done, bytes_total; /* of its weights */
+    uint64_t log_bytes_cut;           /* pk_stage_log.bytes_cut */
 } pk_fleet_stage;
 
 /* PK_PEER: a stage died or misbehaved; PK_CORRUPT, PK_NOMEM: it could not load its part of the model, in its own words;
@@ -59,6 +64,12 @@ pk_err pk_fleet_recv_trace(pk_fleet *fleet, pk_batch *head, pk_buffer **payload)
 
 /* SIGINT and SIGTERM that came since the start, and the last of them. */
 unsigned pk_fleet_interrupts(const pk_fleet *fleet, int *last_signal);
+
+/* As if so many signals had come, when fewer have: 1 drains, 2 stop. */
+void pk_fleet_interrupt(pk_fleet *fleet, unsigned interrupts);
+
+/* Of the console; zeros where there is none. */
+pk_console_counters pk_fleet_console_count(const pk_fleet *fleet);
 
 size_t pk_fleet_count(const pk_fleet *fleet);
 pk_fleet_stage pk_fleet_at(const pk_fleet *fleet, size_t index);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +116,30 @@ pk_err pk_folder_put(int folder, const char *name, pk_folder_data data)
         return err;
     }
     return pk_pass(pk_folder_sync(folder), "%s", name);
+}
+
+static pk_err write_text(const char *path, const char *text, size_t bytes)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return pk_fail_errno(PK_IO, "create %s", path);
+    pk_err err = pk_file_write_at(fd, text, bytes, 0);
+    pk_file_close(&fd);
+    return pk_pass(err, "%s", path);
+}
+
+pk_err pk_folder_refresh(const char *folder, const char *name, const char *text, size_t bytes)
+{
+    char path[PATH_MAX], beside[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= PATH_MAX ||
+        snprintf(beside, sizeof beside, "%s/%s.new", folder, name) >= PATH_MAX)
+        return pk_fail(PK_IO, "%s: the name is too long", folder);
+    pk_err err = write_text(beside, text, bytes);
+    if (!err && rename(beside, path))
+        err = pk_fail_errno(PK_IO, "rename to %s", path);
+    if (err)
+        unlink(beside);
+    return err;
 }
 
 pk_err pk_folder_clean(int folder)

@@ -25,6 +25,10 @@ typedef struct {
 
 pk_err pk_folder_put(int folder, const char *name, pk_folder_data data);
 
+/* The same by path and without any sync: whole for whoever reads it, and lost in a power cut. For what is written every
+ * few seconds. PK_IO. */
+pk_err pk_folder_refresh(const char *folder, const char *name, const char *text, size_t bytes);
+
 /* Removes what a put that was killed left behind. PK_IO. */
 pk_err pk_folder_clean(int folder);
 

@@ -1,20 +1,25 @@
 #include "pipeline/run.h"
 #include "ipc/clock.h"
+#include "ipc/log.h"
 #include "loader/checkpoint.h"
 #include "loader/digest.h"
 #include "loader/file.h"
 #include "pipeline/engine.h"
 #include "pipeline/folder.h"
+#include "pipeline/run_dir.h"
+#include "pipeline/run_status.h"
 #include "pipeline/run_summary.h"
 
 #include <assert.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { POLL_MS = 500 };
+enum { POLL_MS = 500, JOBS_BYTES = 256 << 10 };
+#define REFRESH_NS UINT64_C(5000000000) /* of status.json and metrics.prom; a sample of 8 processes takes 0.3 ms */
 
 /* Codes of failed requests beside those of asks.h; they stand in errors.jsonl and do not change. */
 #define TOO_LONG      "context_length_exceeded"
@@ -23,6 +28,8 @@ enum { POLL_MS = 500 };
 
 /* Waiting for its turn, being tokenized, in the model and being rendered; ENDED: it has its record. */
 typedef enum { QUEUED, ENCODING, RUNNING, ENDED } request_state;
+
+static const char *const state_words[] = {"queued", "tokenizing", "running", "done"};
 
 /* One of a request's answers. */
 typedef struct {
@@ -35,6 +42,7 @@ typedef struct {
 /* What an ask becomes in this run; its index is the ask's, and its text id at the tokenize stage. */
 typedef struct {
     request_state state;
+    bool failed;                /* with ENDED */
     char input[PK_INPUT_BYTES]; /* what was read of it; "" before */
     bool completion, calls;     /* how it is answered, pk_request_line */
     pk_generation generation;   /* from its encoding on */
@@ -62,6 +70,9 @@ typedef struct {
     uint32_t under_way; /* texts and sequences that are in some stage */
     bool encoding;      /* a text is at the tokenize stage: one at a time, for that link has no window */
     char digest[PK_DIGEST_TEXT];
+    char run_dir[PATH_MAX];                        /* "": none */
+    uint64_t started_ns, working_ns, refreshed_ns; /* since when: processes, all of them ready; the last refresh */
+    pk_json_text text;                             /* of a refresh */
 } run;
 
 static const char *custom_id_of(const run *r, const request *q)
@@ -83,6 +94,7 @@ static pk_err fail_request(run *r, request *q, const char *code)
     snprintf(message, sizeof message, "%s", pk_error_text());
     free_answers(q);
     q->state = ENDED;
+    q->failed = true;
     r->report->progress.ended++;
     r->report->progress.failed++;
     return pk_results_fail(
@@ -275,6 +287,8 @@ static pk_err put_result(run *r, request *q)
     compare_to_truth(r, q, &choices[0]);
     q->state = ENDED;
     r->report->progress.ended++;
+    r->report->progress.answers++;
+    r->report->progress.answer_tokens += tokens;
     err = pk_results_put(r->results, &(pk_result){.custom_id = custom_id_of(r, q),
                                                   .input = q->input,
                                                   .completion = q->completion,
@@ -320,17 +334,147 @@ static pk_err take_text(void *context, uint32_t text_id, const char *text, size_
     return ++q->answered == q->choices ? end_request(r, q) : PK_OK;
 }
 
+static void update_progress(run *r)
+{
+    pk_run_progress *p = &r->report->progress;
+    if (r->engine) {
+        pk_scheduler_counters counters = pk_scheduler_count(pk_engine_scheduler(r->engine));
+        p->prompt_tokens = counters.prompt_tokens;
+        p->sampled_tokens = counters.sampled_tokens;
+        p->running = counters.running;
+        p->waiting = counters.waiting;
+        p->in_flight = counters.in_flight;
+    }
+    p->draining = r->report->drained;
+}
+
+static uint64_t count_queued(const run *r)
+{
+    uint64_t queued = 0;
+    for (size_t i = r->next; i < r->asks.count; i++)
+        queued += r->requests[i].state == QUEUED;
+    return queued;
+}
+
+static pk_run_status status_of(run *r, const char *state)
+{
+    uint64_t now = pk_clock_ns();
+    update_progress(r);
+    r->report->progress.queued = count_queued(r);
+    return (pk_run_status){.state = state,
+                           .progress = &r->report->progress,
+                           .fleet = r->fleet,
+                           .limits = &r->options->pipeline->limits,
+                           .uptime_ns = now - r->started_ns,
+                           .work_ns = r->working_ns ? now - r->working_ns : 0,
+                           .console = r->fleet ? pk_fleet_console_count(r->fleet) : (pk_console_counters){0}};
+}
+
+static const char *live_state(const run *r)
+{
+    return !r->working_ns ? "loading" : r->report->drained ? "draining" : r->report->work_ns ? "ending" : "running";
+}
+
+/* Those who look from outside get a newer picture; that they cannot is no reason to stop the work. */
+static void refresh_file(run *r, const char *name, const pk_run_status *status,
+                         void (*render)(pk_json_text *out, const pk_run_status *status))
+{
+    pk_json_text_clear(&r->text);
+    render(&r->text, status);
+    pk_err err = pk_json_text_check(&r->text);
+    if (!err)
+        err = pk_folder_refresh(r->run_dir, name, r->text.bytes, r->text.used);
+    if (err)
+        pk_log_warn("not written file=%s error=\"%s\"", name, pk_error_text());
+}
+
+static void refresh(run *r, const char *state)
+{
+    if (!r->run_dir[0])
+        return;
+    pk_run_status status = status_of(r, state);
+    refresh_file(r, PK_RUN_DIR_STATUS, &status, pk_run_status_json);
+    refresh_file(r, PK_RUN_DIR_METRICS, &status, pk_run_status_metrics);
+    r->refreshed_ns = pk_clock_ns();
+}
+
+static void refresh_now_and_then(run *r)
+{
+    if (pk_clock_ns() - r->refreshed_ns >= REFRESH_NS)
+        refresh(r, live_state(r));
+}
+
+/* What a run leaves when it is over. Returns `err`, with its words. */
+static pk_err refresh_last(run *r, pk_err err)
+{
+    char trail[PK_ERROR_TEXT_BYTES];
+    snprintf(trail, sizeof trail, "%s", pk_error_text());
+    refresh(r, err == PK_CLOSED ? "stopped" : err ? "failed" : r->report->drained ? "drained" : "done");
+    return err ? pk_fail(err, "%s", trail) : PK_OK;
+}
+
+static void tell_loading(void *context, uint64_t bytes_done, uint64_t bytes_total)
+{
+    run *r = context;
+    refresh_now_and_then(r);
+    if (r->options->loading)
+        r->options->loading(r->options->context, bytes_done, bytes_total);
+}
+
 static void tell_progress(run *r)
 {
-    pk_scheduler_counters counters = pk_scheduler_count(pk_engine_scheduler(r->engine));
-    pk_run_progress *p = &r->report->progress;
-    p->prompt_tokens = counters.prompt_tokens;
-    p->sampled_tokens = counters.sampled_tokens;
-    p->running = counters.running;
-    p->draining = r->report->drained;
+    update_progress(r);
+    refresh_now_and_then(r);
     if (r->options->progress)
-        r->options->progress(r->options->context, p);
+        r->options->progress(r->options->context, &r->report->progress);
 }
+
+static pk_err answer_status(void *context, uint64_t argument, pk_json_text *out)
+{
+    run *r = context;
+    (void)argument;
+    pk_run_status status = status_of(r, live_state(r));
+    pk_run_status_json(out, &status);
+    return PK_OK;
+}
+
+static pk_err answer_drain(void *context, uint64_t argument, pk_json_text *out)
+{
+    run *r = context;
+    (void)argument;
+    pk_fleet_interrupt(r->fleet, 1);
+    pk_json_text_raw(out, "{\"state\": \"draining\"}\n");
+    return PK_OK;
+}
+
+static pk_err answer_stop(void *context, uint64_t argument, pk_json_text *out)
+{
+    run *r = context;
+    (void)argument;
+    pk_fleet_interrupt(r->fleet, 2);
+    pk_json_text_raw(out, "{\"state\": \"stopping\"}\n");
+    return PK_OK;
+}
+
+/* Requests from index `argument` on, as many as one answer holds; "next" is where the rest begins. */
+static pk_err answer_jobs(void *context, uint64_t argument, pk_json_text *out)
+{
+    run *r = context;
+    size_t count = r->asks.count, at = argument < count ? (size_t)argument : count, first = at;
+    pk_json_text_raw(out, "{\"jobs\": [");
+    for (; at < count && out->used < JOBS_BYTES; at++) {
+        const request *q = &r->requests[at];
+        pk_json_text_raw(out, "%s{\"id\": ", at > first ? ", " : "");
+        pk_json_text_word(out, custom_id_of(r, q));
+        pk_json_text_raw(out, ", \"state\": \"%s\"}", q->failed ? "failed" : state_words[q->state]);
+    }
+    pk_json_text_raw(out, "], \"next\": %zu, \"count\": %zu}\n", at, count);
+    return PK_OK;
+}
+
+static const pk_console_verb verbs[] = {
+    {"status", answer_status}, {"jobs", answer_jobs}, {"drain", answer_drain}, {"stop", answer_stop}, {0},
+};
 
 /* The first interrupt: what is generating is finished, what waits is left for the next run. */
 static void drain(run *r)
@@ -352,7 +496,6 @@ static pk_err attend_signals(run *r)
 
 static pk_err work(run *r)
 {
-    uint64_t start = pk_clock_ns();
     pk_err err = feed(r);
     while (!err && (r->under_way || (r->next < r->asks.count && !r->report->drained))) {
         err = pk_engine_step(r->engine, POLL_MS);
@@ -362,7 +505,7 @@ static pk_err work(run *r)
             err = feed(r);
         tell_progress(r);
     }
-    r->report->work_ns = pk_clock_ns() - start;
+    r->report->work_ns = pk_clock_ns() - r->working_ns;
     if (r->report->drained && r->report->progress.ended == r->asks.count)
         r->report->drained = false; /* nothing was left to drop */
     return err;
@@ -386,6 +529,7 @@ static pk_err queue_requests(run *r)
     const char **ids = calloc(count, sizeof *ids);
     r->requests = calloc(count, sizeof *r->requests);
     r->report->progress.requests = count;
+    r->report->progress.max_tokens = r->options->pipeline->generation.max_tokens;
     for (size_t i = 0; ids && i < count; i++)
         ids[i] = r->asks.items[i].custom_id;
     pk_err err =
@@ -410,6 +554,7 @@ static pk_err has_changed(run *r, const request *q, bool *out)
 static void count_ended(run *r, request *q, pk_request_state state)
 {
     q->state = ENDED;
+    q->failed = state == PK_REQUEST_FAILED;
     r->report->progress.ended++;
     r->report->progress.failed += state == PK_REQUEST_FAILED;
 }
@@ -535,14 +680,14 @@ static pk_err digest_model(run *r)
     return err ? pk_fail(PK_CORRUPT, "%s", pk_error_text()) : PK_OK; /* whatever it is: the model cannot be used */
 }
 
-/* The run directory into `out`; false: the run has none. */
-static bool run_folder(const pk_run_options *options, char *out, size_t bytes)
+/* Where logs, status and console pointer go; "" with -o - and no --run-dir. */
+static pk_err find_run_dir(run *r)
 {
-    if (!options->run_dir && !options->out_dir)
-        return false;
-    snprintf(out, bytes, "%s%s", options->run_dir ? options->run_dir : options->out_dir,
-             options->run_dir ? "" : "/.penstock");
-    return true;
+    const pk_run_options *o = r->options;
+    int bytes = o->run_dir   ? snprintf(r->run_dir, sizeof r->run_dir, "%s", o->run_dir)
+                : o->out_dir ? snprintf(r->run_dir, sizeof r->run_dir, "%s/.penstock", o->out_dir)
+                             : 0;
+    return bytes < PATH_MAX - 64 ? PK_OK : pk_fail(PK_INVALID, "the run directory has too long a name");
 }
 
 /* The resolved pipeline as a file, for whoever looks at the run later. */
@@ -574,25 +719,30 @@ static pk_err keep_pipeline(const pk_pipeline *pipeline, const char *dir)
 static pk_err start_pipeline(run *r)
 {
     const pk_run_options *o = r->options;
-    char dir[4096], logs[4112] = "";
-    uint64_t start = pk_clock_ns();
-    pk_err err = PK_OK;
-    if (run_folder(o, dir, sizeof dir)) {
-        if ((err = keep_pipeline(o->pipeline, dir)))
-            return err;
-        snprintf(logs, sizeof logs, "%s/logs", dir);
+    char logs[PATH_MAX + 8] = "";
+    pk_console_options console = {.run_dir = r->run_dir, .verbs = verbs, .context = r};
+    uint64_t start = r->started_ns = pk_clock_ns();
+    pk_err err = find_run_dir(r);
+    if (!err && r->run_dir[0])
+        err = keep_pipeline(o->pipeline, r->run_dir);
+    if (err)
+        return err;
+    if (r->run_dir[0]) {
+        snprintf(logs, sizeof logs, "%s/" PK_RUN_DIR_LOGS, r->run_dir);
         mkdir(logs, 0777); /* where it cannot be made, opening the first log says so */
     }
     err = pk_fleet_open(&r->fleet, (pk_fleet_options){.pipeline = o->pipeline,
                                                       .model = o->model,
                                                       .log_dir = logs[0] ? logs : NULL,
                                                       .timeline = o->timeline,
-                                                      .loading = o->loading,
-                                                      .loading_context = o->context,
+                                                      .console = r->run_dir[0] ? &console : NULL,
+                                                      .loading = tell_loading,
+                                                      .loading_context = r,
                                                       .interrupted_by = &r->report->last_signal});
     if (err)
         return err;
-    r->report->load_ns = pk_clock_ns() - start;
+    r->working_ns = pk_clock_ns();
+    r->report->load_ns = r->working_ns - start;
     if (o->loaded)
         o->loaded(o->context, r->fleet);
     return pk_engine_open(
@@ -619,6 +769,7 @@ static pk_err summarize(run *r)
 
 static void fini(run *r)
 {
+    pk_json_text_fini(&r->text);
     pk_engine_close(&r->engine);
     pk_fleet_close(&r->fleet);
     pk_results_close(&r->results);
@@ -649,7 +800,9 @@ static pk_err process(run *r)
         err = work(r);
     if (!err)
         err = pk_fleet_drain(r->fleet);
-    return err ? err : summarize(r);
+    if (!err)
+        err = summarize(r);
+    return refresh_last(r, err);
 }
 
 pk_err pk_run(const pk_run_options *options, pk_run_report *report)

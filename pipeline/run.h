@@ -23,7 +23,10 @@ typedef struct {
     uint64_t known_tokens;                  /* prompt tokens of the requests that have been tokenized */
     uint64_t bytes_read, bytes_total;       /* of the documents and request lines of this run */
     uint64_t with_answer, answered_right;   /* of this run: requests whose true answer is known, and was given */
-    uint32_t running;
+    uint64_t answers, answer_tokens;        /* requests of this run that have ended with answers, and their tokens */
+    uint64_t queued;                        /* requests that nobody has begun; counted when somebody looks */
+    uint32_t waiting, running, in_flight;   /* sequences; batches inside the stages */
+    uint32_t max_tokens;                    /* of an answer */
     bool draining;
 } pk_run_progress;
 
