@@ -80,7 +80,12 @@ static pk_exit tokenize(const struct values *values, const texts *t)
     pk_stage_spec stage = {.name = "tokenize", .kind = PK_STAGE_TOKENIZE, .threads = 1};
     pk_pipeline_init(&pipeline);
     pk_err err = pk_pipeline_set_model(&pipeline, values->model);
-    pipeline.limits = (pk_limits){.context = PK_LIMIT_CONTEXT, .batch_rows = 1, .sequences = 1, .window = 4};
+    pipeline.limits = (pk_limits){.context = PK_LIMIT_CONTEXT,
+                                  .batch_rows = 1,
+                                  .sequences = 1,
+                                  .window = 4,
+                                  .silent_seconds = PK_SILENT_SECONDS,
+                                  .hung_seconds = PK_HUNG_SECONDS};
     pipeline.stages = &stage;
     pipeline.stage_count = 1;
     if (!err)

@@ -30,6 +30,9 @@ enum {
     PK_LIMIT_SEQUENCES = 4096,
     PK_LIMIT_WINDOW = 4096,
     PK_LIMIT_THREADS = 1024,
+    PK_LIMIT_SECONDS = 24 * 60 * 60,
+    PK_SILENT_SECONDS = 10, /* where a file says nothing */
+    PK_HUNG_SECONDS = 30,
 };
 
 /* How a stage reads its weights. The words are what a file says; auto tries io_uring and falls back to pread. */
@@ -42,11 +45,13 @@ typedef enum {
 } pk_stage_io;
 
 typedef struct {
-    uint32_t context;    /* tokens of one sequence, prompt and answer together */
-    uint32_t batch_rows; /* rows (tokens) of one batch */
-    uint32_t sequences;  /* state slots: sequences alive at one time */
-    uint32_t window;     /* batches inside the stages at one time */
-    uint64_t kv_tokens;  /* no key, resolving says it: positions of KV cache that all sequences together may hold */
+    uint32_t context;        /* tokens of one sequence, prompt and answer together */
+    uint32_t batch_rows;     /* rows (tokens) of one batch */
+    uint32_t sequences;      /* state slots: sequences alive at one time */
+    uint32_t window;         /* batches inside the stages at one time */
+    uint64_t kv_tokens;      /* no key, resolving says it: positions of KV cache that all sequences together may hold */
+    uint32_t silent_seconds; /* without a beat: the stage is silent */
+    uint32_t hung_seconds;   /* without progress while it does not wait: it hangs */
 } pk_limits;
 
 typedef struct {

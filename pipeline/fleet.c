@@ -16,9 +16,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* A stage is silent after SILENT_NS without a beat, hung after HUNG_NS without progress while it does not wait. */
-#define SILENT_NS UINT64_C(10000000000)
-#define HUNG_NS   UINT64_C(30000000000)
+#define SECOND_NS UINT64_C(1000000000)
 /* Longer between two polls than any of them sleeps. */
 #define ABSENT_NS UINT64_C(5000000000)
 enum { DRAIN_MS = 10000, LAST_WORDS_MS = 200, EPOCH = 1, EVENTS = 64 };
@@ -446,12 +444,6 @@ static pk_err take_events(pk_fleet *fleet)
     return count > 0 ? take_deaths(fleet) : PK_OK;
 }
 
-/* A batch of the model side is at most batch_rows; a text stage may have a whole gigabyte in one step. */
-static bool bounded_step(const member *m)
-{
-    return m->spec->kind == PK_STAGE_LAYERS || m->spec->kind == PK_STAGE_HEAD;
-}
-
 /* A coordinator that did not run itself (stopped, swapped out, waiting for a disk) has heard nobody: their beats may
  * still be on their way to us, and none of them is to blame. */
 static void excuse_absence(pk_fleet *fleet, uint64_t now)
@@ -464,15 +456,16 @@ static void excuse_absence(pk_fleet *fleet, uint64_t now)
 
 static pk_err check_beats(pk_fleet *fleet)
 {
+    const pk_limits *limits = &fleet->options.pipeline->limits;
     uint64_t now = pk_clock_ns();
     excuse_absence(fleet, now);
     for (member *m = fleet->members; m < fleet->members + fleet->count; m++) {
         if (m->state == LEFT || !m->process.pid)
             continue;
-        if (now > m->beat_ns + SILENT_NS)
-            return pk_fail(PK_PEER, "%s is silent: no beat for 10 s", describe(m));
-        if (m->state == READY && bounded_step(m) && now > m->progress_ns + HUNG_NS)
-            return pk_fail(PK_PEER, "%s hangs: no progress for 30 s", describe(m));
+        if (now > m->beat_ns + SECOND_NS * limits->silent_seconds)
+            return pk_fail(PK_PEER, "%s is silent: no beat for %" PRIu32 " s", describe(m), limits->silent_seconds);
+        if (m->state == READY && now > m->progress_ns + SECOND_NS * limits->hung_seconds)
+            return pk_fail(PK_PEER, "%s hangs: no progress for %" PRIu32 " s", describe(m), limits->hung_seconds);
     }
     return PK_OK;
 }

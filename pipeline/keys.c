@@ -70,6 +70,12 @@ static const struct key top_keys[] = {
         .name = #member, .take = take_u32, .offset = offsetof(pk_limits, member), .minimum = 1, .maximum = (most),     \
         .standard = decided, .about = sentence                                                                         \
     }
+/* Beats come every second: a shorter wait would find everybody silent. */
+#define DEADLINE(member, decided, sentence)                                                                            \
+    {                                                                                                                  \
+        .name = #member, .take = take_u32, .offset = offsetof(pk_limits, member), .minimum = 2,                        \
+        .maximum = PK_LIMIT_SECONDS, .standard = decided, .about = sentence                                            \
+    }
 
 static const struct key limit_keys[] = {
     LIMIT(context, PK_LIMIT_CONTEXT, "the model's, 262144 or what fits, whichever is least",
@@ -78,6 +84,8 @@ static const struct key limit_keys[] = {
           "rows (tokens) of one batch, so the longest chunk of a prompt"),
     LIMIT(sequences, PK_LIMIT_SEQUENCES, "16", "sequences alive at one time; each has a state slot"),
     LIMIT(window, PK_LIMIT_WINDOW, "2 x (layers stages + 1) + 1", "batches inside the stages at one time"),
+    DEADLINE(silent_seconds, "10", "without a beat (one comes every second): the stage has failed"),
+    DEADLINE(hung_seconds, "30", "without a finished piece of work while it does not wait for one: the stage has failed"),
     {0},
 };
 

@@ -88,13 +88,16 @@ static pk_err print_model(const char *model, FILE *out)
 static void print_limits(const pk_limits *limits, FILE *out)
 {
     unsigned count = 0;
-    if (!limits->context && !limits->batch_rows && !limits->sequences && !limits->window)
+    if (!limits->context && !limits->batch_rows && !limits->sequences && !limits->window && !limits->silent_seconds &&
+        !limits->hung_seconds)
         return;
     fputs("limits: ", out);
     print_whole(out, "context", limits->context, &count);
     print_whole(out, "batch_rows", limits->batch_rows, &count);
     print_whole(out, "sequences", limits->sequences, &count);
     print_whole(out, "window", limits->window, &count);
+    print_whole(out, "silent_seconds", limits->silent_seconds, &count);
+    print_whole(out, "hung_seconds", limits->hung_seconds, &count);
     fputs(" }\n", out);
 }
 

@@ -292,6 +292,10 @@ static pk_err fill_limits(pk_pipeline *pipeline, pk_resolve_options options)
         pipeline->generation.max_tokens = MAX_TOKENS_DEFAULT;
     if (!(pipeline->generation.top_p > 0))
         pipeline->generation.top_p = 1;
+    if (!pipeline->limits.silent_seconds)
+        pipeline->limits.silent_seconds = PK_SILENT_SECONDS;
+    if (!pipeline->limits.hung_seconds)
+        pipeline->limits.hung_seconds = PK_HUNG_SECONDS;
     return fill_context(&pipeline->limits, options);
 }
 

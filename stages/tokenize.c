@@ -17,6 +17,7 @@ static pk_err open_tokenizer(pk_tokenize *t, pk_stage *stage)
         err = pk_encoder_open(&t->encoder, t->tokenizer);
     if (err)
         return err;
+    pk_encoder_watch(t->encoder, &stage->progress);
     if (*pk_tokenizer_assumed(t->tokenizer))
         pk_log_warn("tokenizer assumed=\"%s\"", pk_tokenizer_assumed(t->tokenizer));
     const int32_t *eos = pk_tokenizer_eos(t->tokenizer, &eos_count);

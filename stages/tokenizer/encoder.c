@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* A word is asked for some words after its place is known: memory answers meanwhile, and the text is cut further. */
-enum { WAITING = 16 };
+enum { WAITING = 16, PROGRESS_PIECES = 1024 };
 
 typedef struct {
     pk_word_key key;
@@ -18,7 +18,8 @@ struct pk_encoder {
     pk_word_cache words;
     waiting_word waiting[WAITING]; /* a ring */
     size_t first, count;
-    pk_merge_scratch scratch;
+    pk_merge_scratch scratch; /* its progress is ours too */
+    uint32_t pieces;
     pk_ids *out; /* of the run at hand */
     pk_added added;
 };
@@ -45,6 +46,11 @@ void pk_encoder_close(pk_encoder **encoder)
     pk_merge_scratch_fini(&self->scratch);
     free(self);
     *encoder = NULL;
+}
+
+void pk_encoder_watch(pk_encoder *encoder, _Atomic uint64_t *progress)
+{
+    encoder->scratch.progress = progress;
 }
 
 /* The token that is the whole piece, for models that ask for it first; special ones are not text. */
@@ -111,6 +117,8 @@ static pk_err encode_piece(void *context, pk_piece piece)
 {
     pk_encoder *self = context;
     pk_err err = PK_OK;
+    if (++self->pieces % PROGRESS_PIECES == 0 && self->scratch.progress)
+        atomic_fetch_add(self->scratch.progress, 1);
     if (piece.bytes > PK_WORD_BYTES)
         return (err = encode_all_waiting(self)) ? err : merge(self, piece);
     if (self->count == WAITING)

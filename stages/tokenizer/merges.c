@@ -15,6 +15,7 @@ enum {
     NO_RANK = 1 << ID_BITS, /* above every rank */
     NO_KEY = NO_RANK << 8,
     FILTER_BITS = 21,   /* 256 KiB; of 200,000 merges one pair in ten passes that does not merge */
+    PROGRESS_STEPS = 1 << 16, /* merges between two signs of life: some 30 ms */
     INSIDE = INT32_MIN, /* a tag on a byte where no token starts or ends any more */
 };
 
@@ -309,10 +310,12 @@ static pk_err reserve_scratch(pk_merge_scratch *scratch, size_t bytes)
     return PK_OK;
 }
 
-static pk_err apply_long(row self, const unsigned char *piece, pk_ids *out)
+static pk_err apply_long(row self, const unsigned char *piece, _Atomic uint64_t *progress, pk_ids *out)
 {
     fill_row(&self, piece);
-    while (self.heap_count > 0) {
+    for (uint32_t step = 1; self.heap_count > 0; step++) {
+        if (progress && step % PROGRESS_STEPS == 0)
+            atomic_fetch_add(progress, 1);
         uint64_t lowest = pop_lowest(&self);
         size_t start = lowest & UINT32_MAX;
         uint32_t rank = (uint32_t)(lowest >> 32);
@@ -338,7 +341,7 @@ pk_err pk_merges_apply(const pk_merges *merges, const pk_vocabulary *vocabulary,
         return err;
     row self = {
         .merges = merges, .vocabulary = vocabulary, .tags = scratch->tags, .bytes = bytes, .heap = scratch->heap};
-    return apply_long(self, piece, out);
+    return apply_long(self, piece, scratch->progress, out);
 }
 
 void pk_merges_fini(pk_merges *merges)
@@ -354,5 +357,5 @@ void pk_merge_scratch_fini(pk_merge_scratch *scratch)
 {
     free(scratch->tags);
     free(scratch->heap);
-    *scratch = (pk_merge_scratch){0};
+    *scratch = (pk_merge_scratch){.progress = scratch->progress};
 }

@@ -8,6 +8,8 @@
 
 #include "stages/tokenizer/vocabulary.h"
 
+#include <stdatomic.h>
+
 typedef struct {
     int32_t left, right; /* ids, below PK_TOKENIZER_IDS as all ids */
     uint32_t rank;
@@ -27,6 +29,7 @@ typedef struct {
 
 /* Memory for long pieces, kept from one to the next. Zeroed is empty. One thread at a time. */
 typedef struct {
+    _Atomic uint64_t *progress; /* bumped now and then in a long piece; the caller's; NULL: nobody looks */
     int32_t *tags;
     uint64_t *heap;
     size_t bytes; /* the piece that both have room for */

@@ -18,6 +18,7 @@
 #include "ipc/error.h"
 #include "ipc/utf8.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -94,6 +95,10 @@ typedef enum {
 typedef struct pk_encoder pk_encoder;
 pk_err pk_encoder_open(pk_encoder **out, const pk_tokenizer *tokenizer);
 void pk_encoder_close(pk_encoder **encoder);
+
+/* From here on *progress is bumped now and then while a text is encoded: who looks at it sees that the work goes on,
+ * however long the text is. The caller's, for the encoder's life. */
+void pk_encoder_watch(pk_encoder *encoder, _Atomic uint64_t *progress);
 
 /* Appends the ids of `text`, which must be UTF-8 (NULs are text like any other; a BOM is kept). PK_CORRUPT with the
  * byte offset when it is not; PK_INVALID when it is over PK_TOKENIZER_TEXT_BYTES; PK_NOMEM when memory is short or a

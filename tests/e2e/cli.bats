@@ -91,7 +91,7 @@ quietly() {
 @test "a mistake in the file is exit 2 with file, line and column" {
     printf 'version: 1\nlimits: { batch_row: 5 }\n' >p.yaml
     quietly 2 "$penstock" check p.yaml -m "$golden/nano"
-    [ "$output" = 'penstock: p.yaml:2:11: limits.batch_row: unknown key, expected context, batch_rows, sequences or window; did you mean "batch_rows"?' ]
+    [ "$output" = 'penstock: p.yaml:2:11: limits.batch_row: unknown key, expected context, batch_rows, sequences, window, silent_seconds or hung_seconds; did you mean "batch_rows"?' ]
 }
 
 @test "what a file says does not steer the terminal" {

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -31,7 +32,9 @@ DOCUMENTS = 8
 # Two at a time, so that half way some requests have ended, some generate and some wait.
 WORK = ("--set", "generation.max_tokens=250", "--set", "limits.sequences=2")
 ENDLESS = ("--set", "generation.max_tokens=30000", "--set", "limits.sequences=2")
-SILENT_S = 10  # as pipeline/fleet.c has it
+SILENT_S = 4
+HUNG_S = 4
+DEADLINES = ("--set", f"limits.silent_seconds={SILENT_S}", "--set", f"limits.hung_seconds={HUNG_S}")
 GRACE_S = 2  # an end "at once": a process to kill or two, on a busy machine
 STAGES = {
     "tokenize": "tokenize", "layers-0-1": "layers 0-1", "layers-2-3": "layers 2-3", "head": "head",
@@ -303,24 +306,110 @@ class Faults:
         return running.end().expect(0) + ["the run ended before all stages were paused"]
 
     def a_coordinator_that_slept_raises_no_alarm(self) -> list[str]:
-        running = self._start("slept")
+        running = self._start("slept", (*WORK, *DEADLINES))
         running.await_results(1)
         running.signal(signal.SIGSTOP)
-        time.sleep(SILENT_S + 2)
+        time.sleep(max(SILENT_S, HUNG_S) + 2)
         running.signal(signal.SIGCONT)
         return running.end().expect(0) + answer_differences(running.out, self._answers) + self._after(running)
 
     def a_stage_stopped_for_ever_is_silent(self) -> list[str]:
-        running = self._start("silent", ENDLESS)
+        running = self._start("silent", (*WORK, *DEADLINES))
+        running.await_results(1)
         pid = running.stage("layers-2-3")
-        time.sleep(0.5)
         os.kill(pid, signal.SIGSTOP)
         begin = time.monotonic()
         ended = running.end(within_s=SILENT_S + 10)
         took = time.monotonic() - begin
-        found = ended.expect(5, f"stage layers-2-3 (layers 2-3, pid {pid}) is silent: no beat for 10 s")
+        found = ended.expect(5, f"stage layers-2-3 (layers 2-3, pid {pid}) is silent: no beat for {SILENT_S} s")
         found += [] if SILENT_S - 2 < took < SILENT_S + 3 else [f"found after {took:.1f} s"]
-        return found + self._after(running)
+        with contextlib.suppress(ProcessLookupError):  # should it still be there, it wakes and must not matter
+            os.kill(pid, signal.SIGCONT)
+        return found + self._after(running) + self._resumes("silent")
+
+    def _faulty(self, fault: str, stage: str) -> Path:
+        """The stage programs, one of which goes wrong (tests/faulty/stage.c)."""
+        folder = self._place.folder / f"{fault}-{stage}"
+        if not folder.exists():
+            shutil.copytree(self._place.build / "libexec/penstock", folder)
+            shutil.copy(self._place.build / f"faulty/{fault}/libexec/penstock/penstock-{stage}", folder)
+        return folder
+
+    def _stage_hangs(self, program: str, name: str) -> list[str]:
+        out = f"hung-{program}"
+        running = self._start(out, (*WORK, *DEADLINES), libexec=self._faulty("hang", program))
+        pid = running.stage(name)
+        begin = time.monotonic()
+        ended = running.end(within_s=HUNG_S + 20)
+        took = time.monotonic() - begin
+        found = ended.expect(5, f"stage {name} ({STAGES[name]}, pid {pid}) hangs: no progress for {HUNG_S} s")
+        found += [] if HUNG_S - 2 < took < HUNG_S + 6 else [f"found after {took:.1f} s"]
+        return found + self._after(running) + self._resumes(out)
+
+    def layers_that_hang_while_they_beat_are_named(self) -> list[str]:
+        return self._stage_hangs("layers", "layers-0-1")
+
+    def a_head_that_hangs_while_it_beats_is_named(self) -> list[str]:
+        return self._stage_hangs("head", "head")
+
+    def a_tokenize_that_hangs_while_it_beats_is_named(self) -> list[str]:
+        return self._stage_hangs("tokenize", "tokenize")
+
+    def a_detokenize_that_hangs_while_it_beats_is_named(self) -> list[str]:
+        return self._stage_hangs("detokenize", "detokenize")
+
+    def a_text_that_takes_long_to_tokenize_is_no_hang(self) -> list[str]:
+        """One word of 12 MiB takes twice the deadline and more; what counts is that it goes on."""
+        random = Random(1)
+        (self._place.folder / "word.txt").write_text("".join(random.choices("etaoinshrdlu", k=12 << 20)))
+        begin = time.monotonic()
+        ended = self._place.run(["word.txt"], "word", "--set", "limits.hung_seconds=2")
+        took = time.monotonic() - begin
+        found = ended.expect(3) + self._place.left()
+        errors = (self._place.folder / "word/errors.jsonl").read_text()
+        found += [] if "context_length_exceeded" in errors else [errors or "no error"]
+        return found + ([] if took > 2.5 else [f"it took {took:.1f} s only: a hang would not have been found"])
+
+    def a_flood_of_log_lines_is_cut_and_changes_no_answer(self) -> list[str]:
+        running = self._start("flooded", libexec=self._faulty("flood", "head"))
+        running.stage("head")
+        found = running.end().expect(0, "head: warn log cut lines=")
+        logs = running.out / ".penstock/logs"
+        size, cut = sum(path.stat().st_size for path in logs.glob("head.log*")), (logs / "head.log").read_text().count(" warn log cut lines=")
+        found += [] if cut else ["its log does not say that it was cut"]
+        found += [] if size < 70 << 20 else [f"its log has {size} bytes"]
+        return found + self._after(running) + answer_differences(running.out, self._answers)
+
+    def sigterm_at_any_moment_drains_and_two_stop(self) -> list[str]:
+        """At moments of the run's whole life, its start included; the printed seed draws them."""
+        seed = int.from_bytes(os.urandom(4), "little")
+        random, found = Random(seed), []
+        for number in range(6):
+            out = f"any-moment-{number}"
+            running = self._start(out)
+            time.sleep(random.uniform(0, 1.2))
+            running.seen.update(children(running.process.pid))
+            twice = number % 2
+            running.signal(signal.SIGTERM)
+            if twice:
+                time.sleep(random.uniform(0, 0.2))
+                with contextlib.suppress(ProcessLookupError):
+                    running.signal(signal.SIGTERM)
+            ended = running.end(within_s=60)
+            # -15: before there was a pipeline to stop; 0: it was over; 130, 143: while loading, or the second
+            good = (0, 75, 143, -signal.SIGTERM) if not twice else (0, 75, 130, 143, -signal.SIGTERM)
+            found += [] if ended.code in good else [f"seed {seed}, run {number}: exit status {ended.code}", ended.err[-500:]]
+            found += (running.left() if running.seen else []) + self._place.left() + self._resumes(out)
+        return found
+
+    def a_closed_stdout_is_a_failing_disk(self) -> list[str]:
+        """Result lines go to a pipe that nobody reads any more: nothing is remembered, so that nothing is half done."""
+        running = self._place.start(["docs"], "-", *WORK)
+        running.process.stdout.close()
+        running.process.stdout = None
+        running.stage("head")
+        ended = running.end(within_s=60)
+        return ended.expect(74, "standard output") + running.left() + self._place.left()
 
 
 def main() -> int:

@@ -84,7 +84,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self.kill()
             raise CommandError(f"no end after {within_s:g} s") from None
-        return Ended(self.process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+        return Ended(self.process.returncode, (out or b"").decode(errors="replace"), err.decode(errors="replace"))
 
     def kill(self) -> None:
         """For the ends of tests: nothing of the run stays."""

@@ -86,7 +86,7 @@ static void unknown_keys_are_refused_with_place_and_nearest_name(void **state)
         {"version: 1\nmodle: x\n", "p.yaml:2:1: modle: unknown key, expected version, model, limits, generation or "
                                    "stages; did you mean \"model\"?"},
         {"version: 1\nlimits: { context: 64, batchrows: 2 }\n",
-         "p.yaml:2:24: limits.batchrows: unknown key, expected context, batch_rows, sequences or window; did you mean "
+         "p.yaml:2:24: limits.batchrows: unknown key, expected context, batch_rows, sequences, window, silent_seconds or hung_seconds; did you mean "
          "\"batch_rows\"?"},
         {"version: 1\ngeneration:\n  temprature: 1\n",
          "p.yaml:3:3: generation.temprature: unknown key, expected max_tokens, temperature, top_p, top_k, min_p or "

@@ -37,7 +37,7 @@ static void overrides_are_checked_like_the_file(void **state)
         {"limits.batch_rows=many", "--set limits.batch_rows: expected a whole number from 1 to 65536, found \"many\""},
         {"limits.batch_rows=", "--set limits.batch_rows: expected a whole number from 1 to 65536, found nothing"},
         {"limits.batchrows=3",
-         "--set limits.batchrows: unknown key, expected context, batch_rows, sequences or window; "
+         "--set limits.batchrows: unknown key, expected context, batch_rows, sequences, window, silent_seconds or hung_seconds; "
          "did you mean \"batch_rows\"?"},
         {"limit.batch_rows=3",
          "--set limit.batch_rows: unknown key, expected version, model, limits, generation or stages; did you mean "
