@@ -3,14 +3,22 @@
 #include "ipc/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const uint64_t second_ns = 1000000000;
 
+bool pk_progress_on_terminal(void)
+{
+    const char *kind = getenv("TERM");
+    return isatty(STDERR_FILENO) && kind && *kind && strcmp(kind, "dumb") != 0;
+}
+
 void pk_progress_begin(pk_progress *progress, const char *what)
 {
     uint64_t now = pk_clock_ns();
-    *progress = (pk_progress){.what = what, .begun_ns = now, .said_ns = now, .terminal = isatty(STDERR_FILENO)};
+    *progress = (pk_progress){.what = what, .begun_ns = now, .said_ns = now, .terminal = pk_progress_on_terminal()};
 }
 
 static double gigabytes_per_second(const pk_progress *progress, uint64_t now)

@@ -15,6 +15,10 @@ typedef struct {
     bool terminal;
 } pk_progress;
 
+/* Whether stderr is a terminal on which a line can be rewritten. Nothing of ours has colours: NO_COLOR asks for nothing
+ * more. */
+bool pk_progress_on_terminal(void);
+
 void pk_progress_begin(pk_progress *progress, const char *what);
 
 /* Fits as a callback: `progress` is a pk_progress. Cheap; says something a few times a second at most. */

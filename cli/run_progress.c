@@ -1,15 +1,21 @@
 #include "cli/run_progress.h"
+#include "cli/run_table.h"
 #include "ipc/clock.h"
+#include "pipeline/run_status.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+
+enum { BAR_CELLS = 20 };
 
 static const uint64_t second_ns = 1000000000;
 
 void pk_run_view_begin(pk_run_view *view)
 {
-    *view = (pk_run_view){.terminal = isatty(STDERR_FILENO)};
+    *view = (pk_run_view){.terminal = pk_progress_on_terminal()};
     pk_progress_begin(&view->loading, "loading weights");
 }
 
@@ -45,32 +51,55 @@ void pk_run_view_loaded(void *context, const pk_fleet *fleet)
     view->loaded = true;
 }
 
-/* Seconds to go, judged by the bytes of documents that were prefilled; negative while that says nothing. */
-static double remaining(const pk_run_progress *p, double seconds)
+/* "[=====>    ]": the part of the time that has gone. */
+static void draw_bar(char out[BAR_CELLS + 3], double seconds, double left)
 {
-    double known = p->known_tokens ? (double)p->prompt_tokens / (double)p->known_tokens : 0;
-    double part = p->bytes_total ? known * (double)p->bytes_read / (double)p->bytes_total : 0;
-    return part > 0.01 ? seconds * (1 - part) / part : -1;
+    int full = left >= 0 && seconds + left > 0 ? (int)(BAR_CELLS * seconds / (seconds + left)) : 0;
+    out[0] = '[';
+    for (int i = 0; i < BAR_CELLS; i++)
+        out[i + 1] = i < full ? '=' : i == full ? '>' : ' ';
+    memcpy(out + BAR_CELLS + 1, "]", 2);
+}
+
+/* A line that is rewritten must not break: it ends where the terminal does. */
+static size_t terminal_columns(void)
+{
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1u : 79;
+}
+
+static void compose(char *out, size_t bytes, const pk_run_progress *p, double seconds)
+{
+    char eta[PK_DURATION_BYTES];
+    double left = pk_run_status_eta(p, (uint64_t)(seconds * 1e9));
+    snprintf(out, bytes,
+             "%s%" PRIu64 "/%" PRIu64 " requests, prefill %.0f %%, %" PRIu64 " answer tokens, %.0f tokens/s, ETA %s",
+             p->draining ? "draining: " : "", p->ended, p->requests, 100 * pk_run_status_prefilled(p),
+             p->sampled_tokens, (double)(p->prompt_tokens + p->sampled_tokens) / seconds,
+             pk_run_table_duration(eta, left));
 }
 
 void pk_run_view_progress(void *context, const pk_run_progress *p)
 {
     pk_run_view *view = context;
+    char line[160], bar[BAR_CELLS + 3];
     uint64_t now = pk_clock_ns(), pause = view->terminal ? second_ns / 5 : 3 * second_ns;
     if (!view->loaded || now - view->said_ns < pause)
         return;
-    double seconds = (double)(now - view->begun_ns) / 1e9, left = remaining(p, seconds);
+    double seconds = (double)(now - view->begun_ns) / 1e9;
     view->said_ns = now;
     view->line_open = view->terminal;
-    fprintf(stderr,
-            "%s%s%" PRIu64 "/%" PRIu64 " requests, %" PRIu32 " running, prefill %" PRIu64 " of %" PRIu64
-            " tokens (%.0f/s), answers %" PRIu64 " tokens (%.0f/s)",
-            view->terminal ? "\r" : "", p->draining ? "draining: " : "", p->ended, p->requests, p->running,
-            p->prompt_tokens, p->known_tokens, (double)p->prompt_tokens / seconds, p->sampled_tokens,
-            (double)p->sampled_tokens / seconds);
-    if (left >= 0)
-        fprintf(stderr, ", prefill done in about %.0f s", left);
-    fputs(view->terminal ? "\033[K" : "\n", stderr);
+    compose(line, sizeof line, p, seconds);
+    if (!view->terminal) {
+        fprintf(stderr, "%s\n", line);
+        return;
+    }
+    size_t columns = terminal_columns();
+    draw_bar(bar, seconds, pk_run_status_eta(p, now - view->begun_ns));
+    if (strlen(line) + sizeof bar <= columns)
+        fprintf(stderr, "\r%s %s\033[K", bar, line);
+    else
+        fprintf(stderr, "\r%.*s\033[K", (int)columns, line);
 }
 
 void pk_run_view_end(pk_run_view *view)

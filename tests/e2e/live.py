@@ -6,11 +6,18 @@ Each method of Live is a fact; --only WORD runs those whose names hold WORD.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import msgpack
@@ -140,6 +147,125 @@ class Live:
         running = self._started("stopped")
         found = self._stopped(running)
         return found + ([] if self._status("stopped")["state"] == "stopped" else ["its last state is not stopped"])
+
+    def logs_are_merged_in_the_order_of_time(self) -> list[str]:
+        asked = self._ask("logs", "--run", "undisturbed")
+        rows = [re.fullmatch(r"(\S+) +\| (\S+Z) info ready kind=.*", line) for line in asked.out.splitlines()]
+        found = asked.expect(0) + ([] if all(rows) else [asked.out])
+        times = [row[2] for row in rows if row]
+        found += [] if sorted(row[1] for row in rows if row) == sorted(STAGES) and times == sorted(times) else [asked.out]
+        one = self._ask("logs", "head", "--run", "undisturbed", "--json")
+        line = json.loads(one.out)
+        found += [] if line["stage"] == "head" and line["line"].startswith("info ready kind=head") else [one.out]
+        last = self._ask("logs", "--run", "undisturbed", "--tail", "2")
+        found += [] if last.out.splitlines() == asked.out.splitlines()[-2:] else [f"--tail 2: {last.out}"]
+        refused = self._ask("logs", "heap", "--run", "undisturbed")
+        return found + refused.expect(2, "no stage heap has a log there, expected one of: detokenize, head, layers-0-1")
+
+    def logs_are_followed_until_the_run_ends(self) -> list[str]:
+        """A rotated file, a line that comes in two parts, bytes that would steer a terminal."""
+        running = self._started("followed")
+        words = [self._place.command.binary, "logs", "head", "--run", "followed", "--follow"]
+        follower = subprocess.Popen(list(map(str, words)), cwd=self._place.folder, stdout=subprocess.PIPE, text=True)
+        log = running.out / ".penstock/logs/head.log"
+        begun = follower.stdout.readline()
+        with log.open("a") as file:
+            file.write("2026-11-24T00:00:00.000Z warn first")
+            file.flush()
+            time.sleep(0.5)
+            file.write(" part\x1b[2J\n")
+        log.rename(log.with_name("head.log.1"))
+        log.write_text("2026-11-24T00:00:01.000Z warn new file\n")
+        seen = [follower.stdout.readline() for _ in range(2)]
+        found = self._stopped(running)
+        follower.wait(timeout=5)
+        found += [] if "info ready" in begun else [begun]
+        found += [] if [line.split("Z ")[1] for line in seen] == ["warn first part?[2J\n", "warn new file\n"] else seen
+        return found + ([] if follower.returncode == 0 else [f"logs --follow: exit status {follower.returncode}"])
+
+    def jobs_shows_every_request_live_killed_and_over(self) -> list[str]:
+        def states(out: str) -> dict[str, str]:
+            asked = self._ask("jobs", "--run", out, "--json")
+            if asked.code:
+                raise CommandError(f"jobs: {asked.err}")
+            return {job["id"]: job["state"] for job in map(json.loads, asked.out.splitlines())}
+
+        expected = {f"docs/part-{i}.txt#1" for i in range(DOCUMENTS)}
+        running = self._start("jobs")
+        running.await_results(1)
+        live = states("jobs")
+        running.signal(signal.SIGKILL)
+        found = running.end().expect(-signal.SIGKILL) + running.left()
+        before = sorted(path.name for path in (running.out / ".penstock").iterdir())
+        killed = states("jobs")
+        after = sorted(path.name for path in (running.out / ".penstock").iterdir())
+        found += [] if before == after else [f"files before {before}, after {after}"]
+        found += self._start("jobs").end().expect(0) + answer_differences(running.out, self._answers)
+        over = states("jobs")
+        found += [] if set(live) == set(killed) == set(over) == expected else [f"{live} {killed} {over}"]
+        found += [] if {"done", "running"} <= set(live.values()) else [f"live: {live}"]
+        found += [] if set(killed.values()) == {"done", "queued"} and set(over.values()) == {"done"} else [f"killed: {killed}, over: {over}"]
+        table = self._ask("jobs", "--run", "jobs")
+        return found + ([] if table.out.splitlines()[0] == "done       docs/part-0.txt#1" else [table.out]) + self._place.left()
+
+    def top_without_a_terminal_is_text_until_the_run_ends(self) -> list[str]:
+        running = self._started("top")
+        once = self._ask("top", "--run", "top", "--once")
+        found = once.expect(0)
+        words = ("running for", "requests ended", "prefill", "tokens/s", "queue", "window", "STAGE", "layers-2-3")
+        found += [f"--once does not say {word!r}" for word in words if word not in once.out]
+        follower = subprocess.Popen(
+            [str(self._place.command.binary), "top", "--run", "top", "--interval", "0.2"], cwd=self._place.folder,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        follower.stdout.readline()
+        found += self._stopped(running)
+        rest = follower.communicate(timeout=10)[0]
+        found += [] if follower.returncode == 0 and "no run is live in top/.penstock" in rest else [rest[-300:]]
+        status = json.loads(self._ask("top", "--run", "undisturbed", "--json").out)
+        return found + ([] if status["state"] == "done" else [f"{status}"])
+
+    def top_on_a_terminal_is_a_screen(self) -> list[str]:
+        running = self._started("screen")
+        main, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+        words = [str(self._place.command.binary), "top", "--run", "screen", "--interval", "0.2"]
+        viewer = subprocess.Popen(words, cwd=self._place.folder, stdin=other, stdout=other, env={**os.environ, "TERM": "xterm"})
+        os.close(other)
+        screen = b""
+        while b"q: leave" not in screen and len(screen) < 1 << 20:
+            screen += os.read(main, 4096)
+        os.write(main, b"q")
+        with contextlib.suppress(OSError):  # EIO: it has closed its end
+            while part := os.read(main, 4096):
+                screen += part
+        viewer.wait(timeout=5)
+        os.close(main)
+        found = [] if viewer.returncode == 0 and b"\x1b[?1049h" in screen and b"\x1b[?1049l" in screen else [repr(screen[-200:])]
+        found += [] if b"layers-2-3" in screen else ["no stage is on it"]
+        found += [] if running.process.poll() is None else ["the run ended with it"]
+        return found + self._stopped(running)
+
+    def progress_is_one_line_on_a_terminal_and_plain_elsewhere(self) -> list[str]:
+        plain = self._start("plain", (*WORK, "--set", "generation.max_tokens=4000")).end()
+        shape = r"\d/6 requests, prefill \d+ %, \d+ answer tokens, \d+ tokens/s, ETA (?:\d+:\d\d|-)"
+        found = plain.expect(0)
+        found += [] if re.search(f"^{shape}$", plain.err, re.MULTILINE) and "\x1b" not in plain.err else [plain.err]
+        main, other = pty.openpty()
+        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 110, 0, 0))
+        words = [self._place.command.binary, "run", "docs", "-m", self._place.model, "-q", "x", "-o", "lined", *WORK]
+        runner = subprocess.Popen(
+            list(map(str, words)), cwd=self._place.folder, stderr=other, stdin=subprocess.DEVNULL,
+            env={**os.environ, "TERM": "xterm", "NO_COLOR": "1", "XDG_RUNTIME_DIR": str(self._place.runtime)},
+        )  # fmt: skip
+        os.close(other)
+        said = b""
+        with contextlib.suppress(OSError):
+            while part := os.read(main, 4096):
+                said += part
+        found += [] if runner.wait(timeout=30) == 0 else [f"exit status {runner.returncode}"]
+        found += [] if re.search(rf"\r\[[=> ]{{20}}\] {shape}\x1b\[K".encode(), said) else [repr(said[-400:])]
+        return found + ([] if not re.search(rb"\x1b\[[0-9;]*m", said) else ["a colour"])
 
     def metrics_are_prometheus_text(self) -> list[str]:
         text = (self._place.folder / "undisturbed/.penstock/metrics.prom").read_text()
