@@ -118,7 +118,7 @@ void pk_run_status_json(pk_json_text *out, const pk_run_status *s)
                      p->sampled_tokens);
     pk_json_text_raw(out, "\"prefilled\": %.4f, \"tokens_per_second\": %.1f, ", pk_run_status_prefilled(p),
                      tokens_per_second(s));
-    if (eta >= 0)
+    if (eta >= 0 && (strcmp(s->state, "running") == 0 || strcmp(s->state, "draining") == 0))
         pk_json_text_raw(out, "\"eta_seconds\": %.0f, ", eta);
     pk_json_text_raw(out, "\"console\": {\"answered\": %" PRIu64 ", \"refused\": %" PRIu64 "}, \"processes\": [",
                      s->console.answered, s->console.refused);
