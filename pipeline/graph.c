@@ -26,7 +26,7 @@ static pk_err draw(const pk_pipeline *pipeline, const pk_graph_chain *chain, pk_
 pk_err pk_graph_draw(const pk_pipeline *pipeline, pk_graph_options options, FILE *out)
 {
     pk_graph_chain chain;
-    pk_err err = pk_graph_chain_init(&chain, pipeline);
+    pk_err err = pk_graph_chain_init(&chain, pipeline, &options);
     if (!err)
         err = draw(pipeline, &chain, options, out);
     if (!err && (fflush(out) || ferror(out)))

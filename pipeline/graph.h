@@ -18,10 +18,20 @@ typedef enum {
 #undef X
 } pk_graph_format;
 
+enum { PK_GRAPH_LIVE_LINES = 2, PK_GRAPH_LINE_BYTES = 40 };
+
+/* What a process does just now: lines more for its box. */
+typedef struct {
+    char name[64]; /* of the stage; "penstock": the coordinator */
+    char lines[PK_GRAPH_LIVE_LINES][PK_GRAPH_LINE_BYTES];
+} pk_graph_live;
+
 typedef struct {
     pk_graph_format format;
-    uint32_t columns; /* text and SVG: the widest line, in columns of a terminal; at least one box a line */
-    bool ascii;       /* text: boxes and arrows of ASCII only */
+    uint32_t columns;          /* text and SVG: the widest line, in columns of a terminal; at least one box a line */
+    bool ascii;                /* text: boxes and arrows of ASCII only */
+    const pk_graph_live *live; /* of those processes that have any; view; NULL: a pipeline that does not run */
+    size_t live_count;
 } pk_graph_options;
 
 /* Draws a resolved pipeline. SVG is one element, which is a file or stands in a page; it is light or dark as the

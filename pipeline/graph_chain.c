@@ -78,7 +78,16 @@ static const char *answer_of(const pk_stage_spec *stage)
     return NULL;
 }
 
-pk_err pk_graph_chain_init(pk_graph_chain *out, const pk_pipeline *pipeline)
+/* The lines that tell what a node's process does. */
+static void add_live(pk_graph_node *node, const pk_graph_options *options)
+{
+    const char *name = node->stage ? node->stage->name : node->kind == PK_NODE_COORDINATOR ? "penstock" : "";
+    for (size_t i = 0; i < options->live_count; ++i)
+        if (!strcmp(options->live[i].name, name))
+            memcpy(node->lines[PK_GRAPH_STILL_LINES], options->live[i].lines, sizeof options->live[i].lines);
+}
+
+pk_err pk_graph_chain_init(pk_graph_chain *out, const pk_pipeline *pipeline, const pk_graph_options *options)
 {
     bool text = pipeline->stage_count && pipeline->stages[0].kind == PK_STAGE_TOKENIZE, from_layers = false;
     *out = (pk_graph_chain){.nodes = calloc(nodes_max(pipeline), sizeof *out->nodes)};
@@ -94,6 +103,10 @@ pk_err pk_graph_chain_init(pk_graph_chain *out, const pk_pipeline *pipeline)
             add_coordinator(out, answer_of(stage));
     }
     add_end(out, "out", text ? "answers" : "logits", text ? "files" : "file");
+    for (uint32_t i = 0; i < out->count; ++i) {
+        out->nodes[i].line_count = options->live ? PK_GRAPH_LINES : PK_GRAPH_STILL_LINES;
+        add_live(&out->nodes[i], options);
+    }
     return PK_OK;
 }
 

@@ -6,7 +6,8 @@
 
 #include "pipeline/graph.h"
 
-enum { PK_GRAPH_LINES = 4, PK_GRAPH_LINE_BYTES = 40, PK_GRAPH_ID_BYTES = 16 };
+/* Lines of a box; the last PK_GRAPH_LIVE_LINES only where the pipeline runs. */
+enum { PK_GRAPH_STILL_LINES = 4, PK_GRAPH_LINES = PK_GRAPH_STILL_LINES + PK_GRAPH_LIVE_LINES, PK_GRAPH_ID_BYTES = 16 };
 
 typedef enum { PK_NODE_END, PK_NODE_COORDINATOR, PK_NODE_STAGE } pk_graph_node_kind; /* END: of the way, no process */
 
@@ -16,6 +17,7 @@ typedef struct {
     const char *carries;                             /* by the link that leads here; NULL for the first node */
     char id[PK_GRAPH_ID_BYTES];                      /* letters and digits: "in", "out", "c", "s3" */
     char lines[PK_GRAPH_LINES][PK_GRAPH_LINE_BYTES]; /* what stands in the box; name first, some may be empty */
+    int line_count;                                  /* of these, the same for all nodes of a chain */
 } pk_graph_node;
 
 typedef struct {
@@ -24,7 +26,7 @@ typedef struct {
 } pk_graph_chain;
 
 /* PK_NOMEM. Free it with fini in any case. */
-pk_err pk_graph_chain_init(pk_graph_chain *out, const pk_pipeline *pipeline);
+pk_err pk_graph_chain_init(pk_graph_chain *out, const pk_pipeline *pipeline, const pk_graph_options *options);
 void pk_graph_chain_fini(pk_graph_chain *chain);
 
 /* Whether it is the first of those with its id: the coordinator is one process. */

@@ -25,6 +25,11 @@ static void put_node(pk_json_text *text, const pk_graph_node *node)
         pk_json_text_raw(text, ", \"kind\": \"coordinator\", \"process\": \"penstock\"");
     else
         pk_json_text_raw(text, ", \"kind\": \"files\"");
+    for (int i = PK_GRAPH_STILL_LINES; i < node->line_count && node->kind != PK_NODE_END; ++i) {
+        pk_json_text_raw(text, i == PK_GRAPH_STILL_LINES ? ", \"live\": [" : ", ");
+        pk_json_text_word(text, node->lines[i]);
+        pk_json_text_raw(text, i + 1 == node->line_count ? "]" : "");
+    }
     pk_json_text_raw(text, "}");
 }
 

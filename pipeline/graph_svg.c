@@ -7,7 +7,6 @@
 
 /* In pixels. The width of a letter is a guess on the wide side: the reader's font is not known here. */
 enum { LETTER = 7, COLUMN = 8, LINE = 16, PADDING = 12, GAP = 88, ROW_GAP = 24, HEADING = 48, MARGIN = 8 };
-enum { BOX_HEIGHT = PK_GRAPH_LINES * LINE + PADDING };
 
 static const char style[] =
     "<style>.pk-graph{font:12px system-ui,sans-serif}.pk-graph text{fill:#1f2328}.pk-graph .name{font-weight:600}"
@@ -30,30 +29,36 @@ static uint32_t box_width(const pk_graph_node *node)
     return (uint32_t)letters * LETTER + 2 * PADDING;
 }
 
+static uint32_t box_height(const pk_graph_node *node)
+{
+    return (uint32_t)(node->line_count * LINE + PADDING);
+}
+
 /* Where a node stands. */
 struct spot {
-    uint32_t x, y, width;
+    uint32_t x, y, width, height;
 };
 
 /* Rows from left to right, each begun by an arrow but the first. */
 static struct spot place(const pk_graph_node *node, struct spot before, uint32_t widest)
 {
-    struct spot spot = {.x = before.x + before.width + GAP, .y = before.y, .width = box_width(node)};
+    struct spot spot = {
+        .x = before.x + before.width + GAP, .y = before.y, .width = box_width(node), .height = before.height};
     if (spot.x + spot.width > widest && before.width) {
         spot.x = MARGIN + GAP;
-        spot.y += BOX_HEIGHT + ROW_GAP;
+        spot.y += spot.height + ROW_GAP;
     }
     return spot;
 }
 
 static struct spot first_spot(const pk_graph_node *node)
 {
-    return (struct spot){.x = MARGIN, .y = HEADING, .width = box_width(node)};
+    return (struct spot){.x = MARGIN, .y = HEADING, .width = box_width(node), .height = box_height(node)};
 }
 
 static void draw_link(const char *carries, struct spot to, FILE *out)
 {
-    uint32_t middle = to.y + BOX_HEIGHT / 2;
+    uint32_t middle = to.y + to.height / 2;
     fprintf(out,
             "<path class=\"link\" d=\"M%u %uH%u\"/><path class=\"tip\" d=\"M%u %ul-8 -4v8z\"/>"
             "<text class=\"label\" x=\"%u\" y=\"%u\">%s</text>\n",
@@ -76,13 +81,13 @@ static void draw_lines(const pk_graph_node *node, struct spot at, FILE *out)
 static void draw_node(const pk_graph_node *node, struct spot at, FILE *out)
 {
     if (node->kind == PK_NODE_END) {
-        fprintf(out, "<text class=\"name\" x=\"%u\" y=\"%u\">", at.x + PADDING, at.y + BOX_HEIGHT / 2 + 4);
+        fprintf(out, "<text class=\"name\" x=\"%u\" y=\"%u\">", at.x + PADDING, at.y + at.height / 2 + 4);
         pk_markup_text(out, node->lines[0]);
         fputs("</text>\n", out);
         return;
     }
-    fprintf(out, "<rect class=\"%s\" x=\"%u\" y=\"%u\" width=\"%u\" height=\"%d\" rx=\"6\"%s/>\n",
-            node->stage ? pk_stage_kind_word(node->stage->kind) : "coordinator", at.x, at.y, at.width, BOX_HEIGHT,
+    fprintf(out, "<rect class=\"%s\" x=\"%u\" y=\"%u\" width=\"%u\" height=\"%u\" rx=\"6\"%s/>\n",
+            node->stage ? pk_stage_kind_word(node->stage->kind) : "coordinator", at.x, at.y, at.width, at.height,
             node->stage ? "" : " stroke-dasharray=\"4 3\"");
     draw_lines(node, at, out);
 }
@@ -96,7 +101,7 @@ static struct spot measure(const pk_graph_chain *chain, uint32_t widest)
         if (at.x + at.width > size.x)
             size.x = at.x + at.width;
     }
-    return (struct spot){.x = size.x + MARGIN, .y = at.y + BOX_HEIGHT + MARGIN};
+    return (struct spot){.x = size.x + MARGIN, .y = at.y + at.height + MARGIN};
 }
 
 static void draw_heading(const pk_pipeline *pipeline, FILE *out)

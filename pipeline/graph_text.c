@@ -35,13 +35,13 @@ static void repeat(FILE *out, const char *mark, uint32_t count)
         fputs(mark, out);
 }
 
-/* One line of a box: -1 its upper edge, PK_GRAPH_LINES its lower one. */
+/* One line of a box: -1 its upper edge, line_count its lower one. */
 static void draw_line(const pk_graph_node *node, int line, const struct style *style, FILE *out)
 {
     uint32_t width = box_width(node);
     if (!is_framed(node))
         fprintf(out, "%-*s", (int)width, line == ARROW_LINE ? node->lines[0] : "");
-    else if (line < 0 || line == PK_GRAPH_LINES) {
+    else if (line < 0 || line == node->line_count) {
         fputs(line < 0 ? style->top_left : style->bottom_left, out);
         repeat(out, style->across, width - 2);
         fputs(line < 0 ? style->top_right : style->bottom_right, out);
@@ -58,7 +58,7 @@ static bool is_blank(const pk_graph_node *node, int line)
 /* Boxes side by side; an arrow leads to each but the very first of the picture. */
 static void draw_row(const pk_graph_node *nodes, uint32_t count, bool first, const struct style *style, FILE *out)
 {
-    for (int line = -1; line <= PK_GRAPH_LINES; ++line) {
+    for (int line = -1; line <= nodes->line_count; ++line) {
         if (count == 1 && is_blank(nodes, line))
             continue;
         for (uint32_t i = 0; i < count && !(i && is_blank(&nodes[i], line)); ++i) {

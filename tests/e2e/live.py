@@ -133,6 +133,17 @@ class Live:
         found += self._ask("stop", "--run", "nowhere").expect(2, "nowhere: a run's output directory was expected")
         return found + self._ask("stop", "--run", "undisturbed").expect(2, "no run is live in undisturbed/.penstock")
 
+    def a_graph_of_a_run_says_what_its_processes_do(self) -> list[str]:
+        running = self._started("drawn")
+        wait_until(lambda: self._status("drawn")["processes"][4]["rows"] > 0, "the head has rows")
+        live = self._ask("graph", "--run", "drawn")
+        found = live.expect(0) + ([] if re.search(r"[1-9]\d* rows, busy \d+ %", live.out) else [live.out])
+        found += self._stopped(running)
+        over = self._ask("graph", "--run", "drawn", "--json")
+        nodes = {node["name"]: node for node in json.loads(over.out)["nodes"]}
+        found += over.expect(0) + [f"{name}: {nodes[name]}" for name in STAGES if "rows, busy" not in nodes[name]["live"][1]]
+        return found + self._ask("graph", "--run", "nowhere").expect(2, "nowhere: a run's output directory was expected")
+
     def drain_is_the_first_interrupt(self) -> list[str]:
         running = self._start("drained")
         running.await_results(1)
