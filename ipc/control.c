@@ -36,10 +36,10 @@ static const field fields[] = {
     FIELD(ON(ASSIGN), NUMBER, "sequences", assignment.sequences),
     FIELD(ON(ASSIGN), NUMBER, "context", assignment.context),
     FIELD(ON(ASSIGN), NUMBER, "window", assignment.window),
-    FIELD(ON(ASSIGN), NUMBER, "epoch", assignment.epoch),
-    FIELD(ON(ASSIGN), TEXT, "listen", assignment.listen),
-    FIELD(ON(ASSIGN), TEXT, "next", assignment.next),
-    FIELD(ON(ASSIGN), TEXT, "trace", assignment.trace),
+    FIELD(ON(ASSIGN) | ON(RESET) | ON(RESET_DONE), NUMBER, "epoch", assignment.epoch),
+    FIELD(ON(ASSIGN) | ON(RESET), TEXT, "listen", assignment.listen),
+    FIELD(ON(ASSIGN) | ON(RESET), TEXT, "next", assignment.next),
+    FIELD(ON(ASSIGN) | ON(RESET), TEXT, "trace", assignment.trace),
     FIELD(ON(ASSIGN), NUMBER, "slices", assignment.slices),
     FIELD(ON(LOADING) | ON(READY), NUMBER, "bytes_done", bytes_done),
     FIELD(ON(LOADING) | ON(READY), NUMBER, "bytes_total", bytes_total),
@@ -50,11 +50,15 @@ static const field fields[] = {
     FIELD(ON(READY), NUMBER, "vocabulary", vocabulary),
     FIELD(ON(READY), SIGNED, "end_token", end_token),
     FIELD(ON(BEAT) | ON(BYE), NUMBER, "progress", counters.progress),
-    FIELD(ON(BEAT) | ON(BYE), NUMBER, "waiting", counters.waiting),
+    FIELD(ON(BEAT) | ON(BYE), NUMBER, "waiting_on", counters.waiting_on),
     FIELD(ON(BEAT) | ON(BYE), NUMBER, "batches", counters.batches),
     FIELD(ON(BEAT) | ON(BYE), NUMBER, "rows", counters.rows),
     FIELD(ON(BEAT) | ON(BYE), NUMBER, "busy_ns", counters.busy_ns),
     FIELD(ON(BEAT) | ON(BYE), NUMBER, "wait_ns", counters.wait_ns),
+    FIELD(ON(BEAT) | ON(BYE), NUMBER, "dropped", counters.dropped),
+    FIELD(ON(BEAT) | ON(BYE), NUMBER, "epoch", counters.epoch),
+    FIELD(ON(BEAT) | ON(BYE), NUMBER, "last_in", counters.last_in),
+    FIELD(ON(BEAT) | ON(BYE), NUMBER, "last_out", counters.last_out),
     FIELD(ON(SLICE), NUMBER, "batch", batch),
     FIELD(ON(SLICE), NUMBER, "slice_rows", rows),
     FIELD(ON(SLICE), NUMBER, "start_ns", start_ns),
@@ -70,6 +74,11 @@ static const char *const kind_names[] = {
     PK_CONTROL_KINDS(X)
 #undef X
 };
+
+const char *pk_control_word(pk_control_kind kind)
+{
+    return kind_names[kind];
+}
 
 static void write_field(pk_packer *packer, const pk_control *message, const field *f)
 {

@@ -10,6 +10,8 @@
  *       loading   ───────────────►                     progress of the weights
  *       ready     ───────────────►                     links are bound, batches may come
  *       beat, slice ─────────────►                     every second; for each batch if asked
+ *                 ◄───────────────  reset              forget all sequences, new links, another epoch
+ *       reset-done ──────────────►                     forgotten, the new links are bound
  *                 ◄───────────────  drain              nothing more will come
  *       bye       ───────────────►                     last figures, then exit 0
  *       error     ───────────────►                     why I exit now
@@ -27,6 +29,8 @@
     X(READY, "ready")                                                                                                  \
     X(BEAT, "beat")                                                                                                    \
     X(SLICE, "slice")                                                                                                  \
+    X(RESET, "reset")                                                                                                  \
+    X(RESET_DONE, "reset-done")                                                                                        \
     X(DRAIN, "drain")                                                                                                  \
     X(BYE, "bye")                                                                                                      \
     X(ERROR, "error")
@@ -53,12 +57,23 @@ typedef struct {
     uint64_t slices;                /* 1: report a slice for each batch */
 } pk_assignment;
 
-/* What a stage has done since its start. */
+/* What the main thread of a stage waits for. */
+typedef enum {
+    PK_WAIT_NONE,  /* it works */
+    PK_WAIT_BATCH, /* for something to do */
+    PK_WAIT_NEXT,  /* for room at whom it sends its batches to */
+    PK_WAIT_TRACE, /* for room on its trace link */
+} pk_wait;
+
+/* What a stage has done since its start; from last_in on: since the last reset. */
 typedef struct {
     uint64_t progress;      /* bumped for every piece of work */
-    uint64_t waiting;       /* 1: it waits for a batch */
+    uint64_t waiting_on;    /* a pk_wait */
     uint64_t batches, rows; /* done */
     uint64_t busy_ns, wait_ns;
+    uint64_t dropped;           /* batches of other epochs */
+    uint64_t epoch;             /* that it stands in; 0: none yet */
+    uint64_t last_in, last_out; /* numbers of the last batch taken and sent on; 0: none */
 } pk_stage_counters;
 
 typedef struct {
@@ -66,7 +81,7 @@ typedef struct {
     /* hello */
     char version[PK_NAME_BYTES];
     uint64_t stage_kind, pid;
-    /* assign */
+    /* assign; reset, reset-done: of it only epoch and (reset) listen, next, trace */
     pk_assignment assignment;
     /* loading, ready */
     uint64_t bytes_done, bytes_total, load_ns;
@@ -89,6 +104,9 @@ enum { PK_CONTROL_MESSAGE_BYTES = 16 * 1024 };
 /* PK_NOMEM never happens for a struct whose texts are terminated. */
 pk_err pk_control_write(const pk_control *message, uint8_t *bytes, size_t capacity, size_t *used);
 pk_err pk_control_read(pk_control *message, const void *bytes, size_t size);
+
+/* The word that stands for the kind in "type". */
+const char *pk_control_word(pk_control_kind kind);
 
 /* One end of the control connection. The coordinator's end serves all stages; a stage's end is one thread's. */
 typedef struct pk_channel pk_channel;

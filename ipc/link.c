@@ -49,6 +49,13 @@ void pk_link_close(pk_link **link)
     *link = NULL;
 }
 
+void pk_link_drop(pk_link **link)
+{
+    if (*link)
+        pk_socket_drop(&(*link)->socket);
+    pk_link_close(link);
+}
+
 pk_socket *pk_link_socket(pk_link *link)
 {
     return link->socket;

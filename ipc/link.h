@@ -21,6 +21,8 @@ typedef struct {
 
 pk_err pk_link_open(pk_link **out, pk_net *net, pk_link_options options);
 void pk_link_close(pk_link **link);
+/* Closes, and what is still on its way from here is thrown away. */
+void pk_link_drop(pk_link **link);
 
 /* Takes the payload, even on failure; NULL for an empty one. payload->bytes must be what the header says (assert). */
 pk_err pk_link_send(pk_link *link, const pk_batch *head, pk_buffer *payload);

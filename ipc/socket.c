@@ -166,6 +166,13 @@ const char *pk_socket_endpoint(const pk_socket *socket)
     return socket->endpoint;
 }
 
+void pk_socket_drop(pk_socket **socket)
+{
+    if (*socket && (*socket)->zmq)
+        set_int((*socket)->zmq, ZMQ_LINGER, 0);
+    pk_socket_close(socket);
+}
+
 static void release_received(pk_buffer *buffer)
 {
     received *frame = (received *)buffer;
@@ -293,8 +300,9 @@ pk_err pk_poll(pk_poll_item *items, size_t count, int timeout_ms)
     assert(count <= PK_POLL_MOST);
     zmq_pollitem_t polled[2 * PK_POLL_MOST];
     for (size_t i = 0; i < count; i++) {
-        polled[i] = (zmq_pollitem_t){
-            .socket = items[i].socket ? items[i].socket->zmq : NULL, .fd = items[i].fd, .events = ZMQ_POLLIN};
+        polled[i] = (zmq_pollitem_t){.socket = items[i].socket ? items[i].socket->zmq : NULL,
+                                     .fd = items[i].fd,
+                                     .events = items[i].room ? ZMQ_POLLOUT : ZMQ_POLLIN};
         items[i].ready = false;
     }
     size_t used = add_monitors(polled, items, count);

@@ -33,6 +33,8 @@ void pk_net_close(pk_net **net); /* after all of its sockets; what was sent last
 
 pk_err pk_socket_open(pk_socket **out, pk_net *net, pk_socket_options options);
 void pk_socket_close(pk_socket **socket);
+/* Closes, and what was sent but is still here is thrown away: it would come too late. */
+void pk_socket_drop(pk_socket **socket);
 
 const char *pk_socket_endpoint(const pk_socket *socket); /* as it was opened; view */
 
@@ -48,7 +50,8 @@ pk_err pk_socket_recv(pk_socket *socket, pk_buffer **frame, bool *more);
 typedef struct {
     pk_socket *socket; /* or NULL: */
     int fd;
-    bool ready; /* out: readable, or there is something to say about its connection, or (fd) hung up */
+    bool room;  /* wait until a send would not wait, instead of for something to receive; sockets only */
+    bool ready; /* out: that is so, or it is readable, or there is something to say about its connection, or (fd) hung up */
 } pk_poll_item;
 
 enum { PK_POLL_MOST = 1100 }; /* a trace link for each of 1,024 layers, and the rest */

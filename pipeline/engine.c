@@ -1,22 +1,26 @@
 #include "pipeline/engine.h"
+#include "pipeline/texts.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What has come of one text so far: pieces of several texts may alternate. */
-typedef struct gathered {
-    struct gathered *next;
-    uint32_t id;
-    char *data;
-    size_t bytes, capacity;
-} gathered;
+/* A message that is kept until its batch is complete. */
+typedef struct held {
+    struct held *next;
+    pk_batch head; /* its arrays are copies */
+    pk_buffer *payload;
+} held;
 
 struct pk_engine {
     pk_engine_options options;
+    uint32_t epoch; /* of all that is kept here */
     pk_scheduler *scheduler;
     pk_buffer_pool *pool; /* token payloads of batches */
-    gathered *texts[PK_PORT_KINDS];
+    pk_texts *texts[PK_PORT_KINDS];
+    held *traces, **last_trace;
+    held *logits, *answers; /* of the oldest batch in flight */
+    uint32_t *traces_due;   /* [window], by batch number: its trace messages */
 };
 
 /* Ids that end an answer: the model's own and the tokenizer's. */
@@ -32,6 +36,14 @@ static size_t end_tokens(const pk_engine_options *options, int32_t out[PK_MODEL_
     return count;
 }
 
+static uint32_t layers_stages(const pk_pipeline *pipeline)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < pipeline->stage_count; i++)
+        count += pipeline->stages[i].kind == PK_STAGE_LAYERS;
+    return count;
+}
+
 static pk_err open_scheduler(pk_engine *engine)
 {
     const pk_limits *limits = &engine->options.pipeline->limits;
@@ -40,6 +52,7 @@ static pk_err open_scheduler(pk_engine *engine)
                                     .sequences = limits->sequences,
                                     .context = limits->context,
                                     .window = limits->window,
+                                    .stages = layers_stages(engine->options.pipeline),
                                     .kv_tokens = engine->options.kv_tokens,
                                     .end_tokens = ends,
                                     .end_token_count =
@@ -47,14 +60,27 @@ static pk_err open_scheduler(pk_engine *engine)
     return pk_scheduler_open(&engine->scheduler, options);
 }
 
+static pk_err open_texts(pk_engine *engine)
+{
+    pk_err err = pk_texts_open(&engine->texts[PK_PORT_TOKENIZE], PK_TEXTS_ENCODE);
+    return err ? err : pk_texts_open(&engine->texts[PK_PORT_DETOKENIZE], PK_TEXTS_DECODE);
+}
+
 pk_err pk_engine_open(pk_engine **out, pk_engine_options options)
 {
+    const pk_limits *limits = &options.pipeline->limits;
     pk_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return pk_fail(PK_NOMEM, "engine");
     engine->options = options;
+    engine->epoch = pk_fleet_epoch(options.fleet);
+    engine->last_trace = &engine->traces;
     *out = engine;
-    pk_err err = pk_buffer_pool_open(&engine->pool, (size_t)options.pipeline->limits.batch_rows * sizeof(int32_t));
+    pk_err err = pk_buffer_pool_open(&engine->pool, (size_t)limits->batch_rows * sizeof(int32_t));
+    if (!err && !(engine->traces_due = calloc(limits->window, sizeof *engine->traces_due)))
+        err = pk_fail(PK_NOMEM, "engine");
+    if (!err)
+        err = open_texts(engine);
     if (!err && options.model)
         err = open_scheduler(engine);
     if (err)
@@ -62,23 +88,37 @@ pk_err pk_engine_open(pk_engine **out, pk_engine_options options)
     return err;
 }
 
-static void free_gathered(gathered **at)
+static void let_go(held **at)
 {
-    gathered *text = *at;
-    *at = text->next;
-    free(text->data);
-    free(text);
+    held *h = *at;
+    if (!h)
+        return;
+    *at = h->next;
+    free((void *)h->head.spans);
+    free((void *)h->head.ops);
+    pk_buffer_close(&h->payload);
+    free(h);
+}
+
+static void let_go_all(pk_engine *engine)
+{
+    while (engine->traces)
+        let_go(&engine->traces);
+    engine->last_trace = &engine->traces;
+    let_go(&engine->logits);
+    let_go(&engine->answers);
 }
 
 void pk_engine_close(pk_engine **engine)
 {
     if (!*engine)
         return;
+    let_go_all(*engine);
     for (int kind = 0; kind < PK_PORT_KINDS; kind++)
-        while ((*engine)->texts[kind])
-            free_gathered(&(*engine)->texts[kind]);
+        pk_texts_close(&(*engine)->texts[kind]);
     pk_scheduler_close(&(*engine)->scheduler);
     pk_buffer_pool_close(&(*engine)->pool);
+    free((*engine)->traces_due);
     free(*engine);
     *engine = NULL;
 }
@@ -93,75 +133,58 @@ pk_err pk_engine_submit(pk_engine *engine, const pk_request *request, uint32_t *
     return pk_scheduler_submit(engine->scheduler, request, sequence);
 }
 
-/* One piece of a text or of ids, with START on the first and END on the last. */
-typedef struct {
-    pk_fleet_port port;
-    uint32_t id;
-    pk_batch_kind kind;
-    pk_dtype dtype;
-    const char *data;
-    uint64_t elements, piece; /* in all, and most in one message */
-    uint32_t argument;        /* of START */
-} pieces;
-
-static pk_err send_piece(pk_engine *engine, const pieces *p, uint64_t first, uint64_t count)
+pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, char *text, size_t bytes, uint32_t most)
 {
-    pk_span span = {.sequence = p->id, .position = (uint32_t)first, .count = (uint32_t)count};
-    pk_op ops[2];
-    uint32_t op_count = 0;
-    if (first == 0)
-        ops[op_count++] = (pk_op){.code = PK_OP_START, .argument = p->argument};
-    if (first + count == p->elements)
-        ops[op_count++] = (pk_op){.code = PK_OP_END};
-    pk_batch head = {.kind = (uint8_t)p->kind,
-                     .dtype = (uint8_t)p->dtype,
-                     .width = 1,
-                     .spans = &span,
-                     .span_count = 1,
-                     .ops = ops,
-                     .op_count = op_count};
-    size_t element_bytes = pk_dtype_bytes(p->dtype);
-    pk_buffer *payload = NULL;
-    pk_err err = pk_buffer_open(&payload, count * element_bytes);
-    if (err)
-        return err;
-    memcpy(payload->data, p->data + first * element_bytes, payload->bytes);
-    return pk_fleet_send(engine->options.fleet, p->port, &head, payload);
-}
-
-static pk_err send_pieces(pk_engine *engine, const pieces *p)
-{
-    pk_err err = PK_OK;
-    uint64_t first = 0;
-    do {
-        uint64_t left = p->elements - first, count = left < p->piece ? left : p->piece;
-        err = send_piece(engine, p, first, count);
-        first += count;
-    } while (!err && first < p->elements);
-    return err;
-}
-
-pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, const char *text, size_t bytes, uint32_t most)
-{
-    return send_pieces(engine, &(pieces){.port = PK_PORT_TOKENIZE,
-                                         .id = text_id,
-                                         .kind = PK_KIND_TEXT,
-                                         .dtype = PK_U8,
-                                         .data = text,
-                                         .elements = bytes,
-                                         .piece = PK_TEXT_PIECE_BYTES,
-                                         .argument = most});
+    return pk_texts_add(engine->texts[PK_PORT_TOKENIZE], text_id, text, bytes, most);
 }
 
 pk_err pk_engine_decode(pk_engine *engine, uint32_t text_id, const int32_t *ids, size_t count)
 {
-    return send_pieces(engine, &(pieces){.port = PK_PORT_DETOKENIZE,
-                                         .id = text_id,
-                                         .kind = PK_KIND_TOKENS,
-                                         .dtype = PK_I32,
-                                         .data = (const char *)ids,
-                                         .elements = count,
-                                         .piece = PK_TEXT_PIECE_BYTES / sizeof *ids});
+    int32_t *copy = malloc((count + 1) * sizeof *copy);
+    if (!copy)
+        return pk_fail(PK_NOMEM, "%zu ids", count);
+    memcpy(copy, ids, count * sizeof *copy);
+    return pk_texts_add(engine->texts[PK_PORT_DETOKENIZE], text_id, copy, count, 0);
+}
+
+static pk_err send_piece(pk_engine *engine, pk_fleet_port port)
+{
+    pk_batch head;
+    const void *data = NULL;
+    pk_buffer *payload = NULL;
+    pk_texts_next(engine->texts[port], &head, &data);
+    pk_err err = pk_buffer_open(&payload, pk_batch_payload_bytes(&head));
+    if (err)
+        return err;
+    memcpy(payload->data, data, payload->bytes);
+    return pk_fleet_send(engine->options.fleet, port, &head, payload);
+}
+
+/* As much as there is room for: a stage that is busy with a text keeps nobody waiting. */
+static pk_err send_texts(pk_engine *engine, pk_fleet_port port)
+{
+    pk_err err = PK_OK;
+    while (!err && pk_texts_waiting(engine->texts[port]) && pk_fleet_room(engine->options.fleet, port))
+        err = send_piece(engine, port);
+    return err;
+}
+
+/* Every layer tells its output, its router's choice and its weights; a lightning layer its state where it is asked. */
+static uint32_t traces_of(const pk_engine *engine, const pk_batch *head)
+{
+    const pk_model_config *model = engine->options.model;
+    uint32_t due = pk_batch_rows(head) ? 3 * (uint32_t)model->layers : 0;
+    if (!engine->options.handlers.traced)
+        return 0;
+    for (uint32_t i = 0; i < head->op_count; i++)
+        for (size_t layer = 0; head->ops[i].code == PK_OP_STATE && layer < model->layers; layer++)
+            due += model->kind[layer] == PK_LAYER_LIGHTNING;
+    return due;
+}
+
+static uint32_t *traces_due(pk_engine *engine, uint64_t number)
+{
+    return &engine->traces_due[number % engine->options.pipeline->limits.window];
 }
 
 static pk_err fill_window(pk_engine *engine)
@@ -169,21 +192,51 @@ static pk_err fill_window(pk_engine *engine)
     pk_batch head;
     const int32_t *ids = NULL;
     pk_err err = PK_OK;
-    while (!err && engine->scheduler && pk_scheduler_next(engine->scheduler, &head, &ids)) {
+    if (!engine->scheduler || !pk_fleet_flowing(engine->options.fleet))
+        return PK_OK;
+    while (!err && pk_scheduler_next(engine->scheduler, &head, &ids)) {
         pk_buffer *payload = NULL;
         size_t bytes = pk_batch_payload_bytes(&head);
         if ((err = pk_buffer_pool_take(engine->pool, bytes, &payload)))
             break;
         memcpy(payload->data, ids, bytes);
+        *traces_due(engine, head.number) = traces_of(engine, &head);
         err = pk_fleet_send(engine->options.fleet, PK_PORT_MODEL, &head, payload);
     }
     return err;
 }
 
-static pk_err take_logits(pk_engine *engine, const pk_batch *head, const pk_buffer *payload)
+/* Takes the payload, even on failure. */
+static pk_err hold(held **out, const pk_batch *head, pk_buffer *payload)
+{
+    held *h = calloc(1, sizeof *h);
+    pk_span *spans = calloc(head->span_count + 1, sizeof *spans);
+    pk_op *ops = calloc(head->op_count + 1, sizeof *ops);
+    if (!h || !spans || !ops) {
+        free(h);
+        free(spans);
+        free(ops);
+        pk_buffer_close(&payload);
+        return pk_fail(PK_NOMEM, "a message of %" PRIu32 " spans", head->span_count);
+    }
+    if (head->span_count)
+        memcpy(spans, head->spans, head->span_count * sizeof *spans);
+    if (head->op_count)
+        memcpy(ops, head->ops, head->op_count * sizeof *ops);
+    *h = (held){.head = *head, .payload = payload};
+    h->head.spans = spans;
+    h->head.ops = ops;
+    h->head.samples = NULL;
+    h->head.sample_count = 0;
+    *out = h;
+    return PK_OK;
+}
+
+static pk_err tell_logits(pk_engine *engine)
 {
     const pk_engine_handlers *h = &engine->options.handlers;
-    const float *row = payload->data;
+    const pk_batch *head = &engine->logits->head;
+    const float *row = engine->logits->payload->data;
     pk_err err = PK_OK;
     if (head->dtype != PK_F32 || head->width != engine->options.model->vocab || !h->logits)
         return pk_fail(PK_PEER, "logits of dtype %u, width %" PRIu32 ", which nobody asked for", head->dtype,
@@ -192,145 +245,171 @@ static pk_err take_logits(pk_engine *engine, const pk_batch *head, const pk_buff
         err = h->logits(h->context, &head->spans[i], row, head->width);
         row += (size_t)head->spans[i].count * head->width;
     }
+    let_go(&engine->logits);
     return err;
 }
 
-static gathered **find_text(pk_engine *engine, pk_fleet_port port, uint32_t id)
+/* Rows that were answered before a reset have been told before it. A state is never asked for twice. */
+static bool told(const pk_engine *engine, const pk_batch *head, const pk_span *span)
 {
-    gathered **at = &engine->texts[port];
-    while (*at && (*at)->id != id)
-        at = &(*at)->next;
-    if (!*at && (*at = calloc(1, sizeof **at)))
-        (*at)->id = id;
-    return at;
+    bool state = head->op_count && head->ops[0].code == PK_OP_TRACE_STATE;
+    return !state && span->position + span->count <= pk_scheduler_answered(engine->scheduler, span->sequence);
 }
 
-static pk_err gather(gathered *text, const void *data, size_t bytes)
+static pk_err tell_trace(pk_engine *engine, const held *trace)
 {
-    if (text->capacity - text->bytes < bytes) {
-        size_t capacity = text->bytes + bytes > 2 * text->capacity ? text->bytes + bytes : 2 * text->capacity;
-        char *grown = realloc(text->data, capacity);
-        if (!grown)
-            return pk_fail(PK_NOMEM, "a text of %zu bytes", capacity);
-        text->data = grown;
-        text->capacity = capacity;
+    const pk_engine_handlers *h = &engine->options.handlers;
+    const char *rows = trace->payload->data;
+    size_t row_bytes = trace->head.width * pk_dtype_bytes(trace->head.dtype);
+    pk_err err = PK_OK;
+    for (uint32_t i = 0; !err && i < trace->head.span_count; i++) {
+        const pk_span *span = &trace->head.spans[i];
+        if (!told(engine, &trace->head, span))
+            err = h->traced(h->context, &trace->head, span, rows);
+        rows += span->count * row_bytes;
     }
-    if (bytes)
-        memcpy(text->data + text->bytes, data, bytes);
-    text->bytes += bytes;
-    return PK_OK;
+    return err;
 }
 
-static pk_err tell_text(pk_engine *engine, pk_fleet_port port, const gathered *text, uint32_t argument)
+static uint32_t count_traces(const pk_engine *engine, uint64_t number)
+{
+    uint32_t count = 0;
+    for (const held *trace = engine->traces; trace; trace = trace->next)
+        count += trace->head.number == number;
+    return count;
+}
+
+static pk_err tell_traces(pk_engine *engine, uint64_t number)
+{
+    pk_err err = PK_OK;
+    for (held **at = &engine->traces; !err && *at;)
+        if ((*at)->head.number == number) {
+            err = tell_trace(engine, *at);
+            if (engine->last_trace == &(*at)->next)
+                engine->last_trace = at;
+            let_go(at);
+        } else
+            at = &(*at)->next;
+    return err;
+}
+
+static pk_err tell_outcomes(pk_engine *engine)
+{
+    const pk_engine_handlers *h = &engine->options.handlers;
+    pk_outcome outcome;
+    pk_err err = PK_OK;
+    while (!err && pk_scheduler_outcome(engine->scheduler, &outcome))
+        err = h->finished(h->context, &outcome);
+    return err;
+}
+
+/* Hands out the oldest batch, once all that comes of it is there. */
+static pk_err complete_batch(pk_engine *engine)
+{
+    const held *answers = engine->answers;
+    if (!answers || count_traces(engine, answers->head.number) < *traces_due(engine, answers->head.number))
+        return PK_OK;
+    pk_err err = tell_traces(engine, answers->head.number);
+    if (!err && engine->logits)
+        err = tell_logits(engine);
+    if (!err)
+        err = pk_scheduler_answer(engine->scheduler, &answers->head, answers->payload->data);
+    let_go(&engine->answers);
+    if (!err)
+        err = tell_outcomes(engine);
+    return err ? err : fill_window(engine); /* before more is read: the stages are never kept waiting */
+}
+
+/* Takes what the head sends, as far as the oldest batch can be completed. */
+static pk_err take_answers(pk_engine *engine)
+{
+    pk_batch head;
+    pk_buffer *payload = NULL;
+    pk_err err = complete_batch(engine);
+    while (!err && !engine->answers &&
+           !(err = pk_fleet_recv(engine->options.fleet, PK_PORT_MODEL, &head, &payload))) {
+        bool logits = head.kind == PK_KIND_LOGITS;
+        if (logits)
+            let_go(&engine->logits);
+        if (!(err = hold(logits ? &engine->logits : &engine->answers, &head, payload)))
+            err = complete_batch(engine);
+        payload = NULL;
+    }
+    return err == PK_AGAIN ? PK_OK : pk_pass(err, "answers of the head");
+}
+
+static pk_err take_traces(pk_engine *engine)
+{
+    pk_batch head;
+    pk_buffer *payload = NULL;
+    pk_err err;
+    while (!(err = pk_fleet_recv_trace(engine->options.fleet, &head, &payload))) {
+        if ((err = hold(engine->last_trace, &head, payload)))
+            return err;
+        engine->last_trace = &(*engine->last_trace)->next;
+    }
+    return err == PK_AGAIN ? PK_OK : err;
+}
+
+static pk_err tell_text(pk_engine *engine, pk_fleet_port port, const pk_text_answer *answer)
 {
     const pk_engine_handlers *h = &engine->options.handlers;
     if (port == PK_PORT_TOKENIZE)
-        return h->encoded(h->context, text->id, (const int32_t *)(const void *)text->data,
-                          text->bytes / sizeof(int32_t), argument);
-    return h->decoded(h->context, text->id, text->data ? text->data : "", text->bytes);
-}
-
-/* One span of one text; complete when END is on it. */
-static pk_err take_piece(pk_engine *engine, pk_fleet_port port, const pk_batch *head, const pk_buffer *payload)
-{
-    static const struct {
-        uint8_t kind, dtype;
-    } expected[] = {[PK_PORT_TOKENIZE] = {PK_KIND_TOKENS, PK_I32}, [PK_PORT_DETOKENIZE] = {PK_KIND_TEXT, PK_U8}};
-    if (head->kind != expected[port].kind || head->dtype != expected[port].dtype || head->span_count != 1 ||
-        head->width != 1)
-        return pk_fail(PK_PEER, "kind %u of %" PRIu32 " spans came where a piece of text was expected", head->kind,
-                       head->span_count);
-    gathered **at = find_text(engine, port, head->spans[0].sequence);
-    pk_err err = *at ? gather(*at, payload->data, payload->bytes) : pk_fail(PK_NOMEM, "text");
-    for (uint32_t i = 0; !err && i < head->op_count; i++)
-        if (head->ops[i].code == PK_OP_END) {
-            gathered *text = *at;
-            *at = text->next; /* off the list first: the handler may start others */
-            text->next = NULL;
-            err = tell_text(engine, port, text, head->ops[i].argument);
-            free_gathered(&text);
-            break;
-        }
-    return err;
+        return h->encoded(h->context, answer->id, answer->data, answer->elements, answer->argument);
+    return h->decoded(h->context, answer->id, answer->data, answer->elements);
 }
 
 static pk_err take_texts(pk_engine *engine, pk_fleet_port port)
 {
     pk_batch head;
     pk_buffer *payload = NULL;
+    pk_text_answer answer;
+    bool complete;
     pk_err err;
     while (!(err = pk_fleet_recv(engine->options.fleet, port, &head, &payload))) {
-        err = take_piece(engine, port, &head, payload);
+        err = pk_texts_take(engine->texts[port], &head, payload->data, &answer, &complete);
         pk_buffer_close(&payload);
+        if (!err && complete)
+            err = tell_text(engine, port, &answer);
         if (err)
             return err;
     }
     return err == PK_AGAIN ? PK_OK : err;
 }
 
-/* Each outcome may send a text to the detokenize stage: its answers are taken in between, so that neither side's queue
- * fills up while both are sending. */
-static pk_err tell_outcomes(pk_engine *engine)
+/* After a reset: what is not handed out is done again. */
+static void start_over(pk_engine *engine)
 {
-    const pk_engine_handlers *h = &engine->options.handlers;
-    pk_outcome outcome;
-    pk_err err = PK_OK;
-    while (!err && pk_scheduler_outcome(engine->scheduler, &outcome)) {
-        err = h->finished(h->context, &outcome);
-        if (!err)
-            err = take_texts(engine, PK_PORT_DETOKENIZE);
-    }
-    return err;
+    engine->epoch = pk_fleet_epoch(engine->options.fleet);
+    let_go_all(engine);
+    if (engine->scheduler)
+        pk_scheduler_reset(engine->scheduler);
+    pk_texts_reset(engine->texts[PK_PORT_TOKENIZE]);
+    pk_texts_reset(engine->texts[PK_PORT_DETOKENIZE]);
 }
 
-static pk_err take_answers(pk_engine *engine)
+static pk_err send_all(pk_engine *engine)
 {
-    pk_batch head;
-    pk_buffer *payload = NULL;
-    pk_err err;
-    while (!(err = pk_fleet_recv(engine->options.fleet, PK_PORT_MODEL, &head, &payload))) {
-        if (head.kind == PK_KIND_LOGITS)
-            err = take_logits(engine, &head, payload);
-        else
-            err = pk_scheduler_answer(engine->scheduler, &head, payload->data);
-        pk_buffer_close(&payload);
-        if (!err)
-            err = tell_outcomes(engine);
-        if (!err)
-            err = fill_window(engine); /* before more is read: the stages are never kept waiting */
-        if (err)
-            return pk_pass(err, "answers of the head");
-    }
-    return err == PK_AGAIN ? PK_OK : err;
-}
-
-static pk_err take_traces(pk_engine *engine)
-{
-    const pk_engine_handlers *h = &engine->options.handlers;
-    pk_batch head;
-    pk_buffer *payload = NULL;
-    pk_err err;
-    while (!(err = pk_fleet_recv_trace(engine->options.fleet, &head, &payload))) {
-        err = h->traced ? h->traced(h->context, &head, payload->data) : PK_OK;
-        pk_buffer_close(&payload);
-        if (err)
-            return err;
-    }
-    return err == PK_AGAIN ? PK_OK : err;
+    pk_err err = fill_window(engine);
+    if (!err)
+        err = send_texts(engine, PK_PORT_TOKENIZE);
+    return err ? err : send_texts(engine, PK_PORT_DETOKENIZE);
 }
 
 pk_err pk_engine_step(pk_engine *engine, int timeout_ms)
 {
-    pk_err err = fill_window(engine);
+    pk_err err = send_all(engine);
     if (!err)
         err = pk_fleet_poll(engine->options.fleet, timeout_ms);
-    if (!err && engine->scheduler)
-        err = take_answers(engine);
-    if (!err)
-        err = take_texts(engine, PK_PORT_TOKENIZE);
-    if (!err)
-        err = take_texts(engine, PK_PORT_DETOKENIZE);
+    if (!err && pk_fleet_epoch(engine->options.fleet) != engine->epoch)
+        start_over(engine);
     if (!err)
         err = take_traces(engine);
-    return err;
+    if (!err && engine->scheduler)
+        err = take_answers(engine);
+    if (!err && engine->scheduler)
+        err = tell_outcomes(engine);
+    if (!err)
+        err = take_texts(engine, PK_PORT_TOKENIZE);
+    return err ? err : take_texts(engine, PK_PORT_DETOKENIZE);
 }

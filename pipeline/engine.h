@@ -2,7 +2,11 @@
  * and text through the tokenize and detokenize stages.
  *
  * Whoever has work (run.c, logits.c, tokenize.c) submits it, calls pk_engine_step until it has what it wants, and is
- * told of results through handlers, which are called from within step and may submit more. One thread. */
+ * told of results through handlers, which are called from within step and may submit more. One thread.
+ *
+ * What comes of a batch is handed out as one: its traces, its logits and its answers, when all of them are there. So a
+ * reset in between (pk_fleet_reset) takes back nothing that was told and tells nothing twice: what is not handed out is
+ * done again, sequences by the scheduler's replay, texts by sending them once more. */
 #ifndef PK_PIPELINE_ENGINE_H
 #define PK_PIPELINE_ENGINE_H
 
@@ -21,8 +25,8 @@ typedef struct {
     pk_err (*finished)(void *context, const pk_outcome *outcome);
     /* Logits of rows [position, position + count) of a sequence: [count, width]. */
     pk_err (*logits)(void *context, const pk_span *span, const float *logits, uint32_t width);
-    /* One trace message as it came; payload: pk_batch_payload_bytes(head). */
-    pk_err (*traced)(void *context, const pk_batch *head, const void *payload);
+    /* Rows of one span of a trace message; head's own spans are others. NULL: the fleet sends no internals. */
+    pk_err (*traced)(void *context, const pk_batch *head, const pk_span *span, const void *rows);
 } pk_engine_handlers;
 
 typedef struct {
@@ -37,8 +41,10 @@ typedef struct {
 pk_err pk_engine_open(pk_engine **out, pk_engine_options options);
 void pk_engine_close(pk_engine **engine);
 
-/* Copies the text. `most`: more tokens than this are an error of the text's (encoded's too_many). */
-pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, const char *text, size_t bytes, uint32_t most);
+/* Takes the text (malloc'd), even on failure. `most`: more tokens than this are an error of the text's (encoded's
+ * too_many). */
+pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, char *text, size_t bytes, uint32_t most);
+/* Copies the ids. */
 pk_err pk_engine_decode(pk_engine *engine, uint32_t text_id, const int32_t *ids, size_t count);
 pk_err pk_engine_submit(pk_engine *engine, const pk_request *request, uint32_t *sequence);
 

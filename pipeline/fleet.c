@@ -2,9 +2,12 @@
 #include "ipc/clock.h"
 #include "ipc/link.h"
 #include "pipeline/libexec.h"
+#include "ipc/log.h"
 #include "pipeline/process.h"
+#include "pipeline/protocol.h"
 #include "pipeline/socket_dir.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,30 +19,23 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define SECOND_NS UINT64_C(1000000000)
-/* Longer between two polls than any of them sleeps. */
-#define ABSENT_NS UINT64_C(5000000000)
-enum { DRAIN_MS = 10000, LAST_WORDS_MS = 200, EPOCH = 1, EVENTS = 64 };
-
-typedef enum { STARTING, LOADING, READY, LEFT } stage_state;
+enum { DRAIN_MS = 10000, LAST_WORDS_MS = 200, FIRST_EPOCH = 1, EVENTS = 64, NOBODY = -1 };
 
 typedef struct {
     const pk_stage_spec *spec;
     pk_process process;
     pid_t pid; /* kept after the reaping, for messages and the timeline */
-    stage_state state;
     pk_control ready;
     uint64_t bytes_done, bytes_total;
-    pk_stage_counters counters;
-    uint64_t beat_ns, progress_ns; /* when it last beat, and last made progress */
     pk_err reason_code;
     char reason[PK_REASON_BYTES]; /* its own last words */
     pk_link *trace;
 } member;
 
 typedef struct {
+    int entry, exit; /* members: who gets its batches, whose answers come; NOBODY */
     pk_link *to, *from;
-    uint64_t sent, received;
+    bool full; /* somebody waits for room in `to` */
 } port;
 
 struct pk_fleet {
@@ -49,21 +45,29 @@ struct pk_fleet {
     pk_channel *control;
     pk_console *console;
     member *members;
-    size_t count, ready_count;
+    size_t count;
+    pk_protocol *protocol; /* decides everything about them; here are its hands */
+    bool stood;            /* all of them were ready once */
     port ports[PK_PORT_KINDS];
     int epoll, signals, lifeline[2];
     unsigned interrupts;
     int last_signal;
-    uint64_t polled_ns; /* when the last poll ended; 0: none yet */
     bool draining;
     sigset_t mask_before;
     pk_poll_item *items; /* what pk_poll sleeps on: control, epoll, and every receiving link */
     size_t item_count;
 };
 
-static void endpoint(const pk_fleet *fleet, char out[PK_ENDPOINT_BYTES], const char *name, const char *suffix)
+static void control_endpoint(const pk_fleet *fleet, char out[PK_ENDPOINT_BYTES])
 {
-    snprintf(out, PK_ENDPOINT_BYTES, "ipc://%s/%s%s", fleet->sockets.path, name, suffix);
+    snprintf(out, PK_ENDPOINT_BYTES, "ipc://%s/control", fleet->sockets.path);
+}
+
+/* Of a data link: in another epoch it is another place, so that whoever missed a reset talks to nobody. */
+static void endpoint(const pk_fleet *fleet, char out[PK_ENDPOINT_BYTES], const char *name, const char *suffix,
+                     uint32_t epoch)
+{
+    snprintf(out, PK_ENDPOINT_BYTES, "ipc://%s/%s%s.%" PRIu32, fleet->sockets.path, name, suffix, epoch);
 }
 
 /* What a stage is called in messages: `low (layers 0-3, pid 123)`. */
@@ -92,7 +96,7 @@ static pk_err start_member(pk_fleet *fleet, member *m)
     if (snprintf(path, sizeof path, "%s/%s", pk_libexec_dir(), title) >= (int)sizeof path)
         return pk_fail(PK_INVALID, "the folder of the stage programs has too long a name");
     snprintf(lifeline, sizeof lifeline, "%d", PK_PROCESS_LIFELINE_FD);
-    endpoint(fleet, control, "control", "");
+    control_endpoint(fleet, control);
     if (fleet->options.log_dir)
         snprintf(log, sizeof log, "%s/%s.log", fleet->options.log_dir, m->spec->name);
     const char *argv[] = {title, "--name", m->spec->name, "--connect", control, "--lifeline", lifeline, NULL};
@@ -100,7 +104,6 @@ static pk_err start_member(pk_fleet *fleet, member *m)
         &m->process, (pk_process_options){
                          .path = path, .argv = argv, .lifeline = fleet->lifeline[0], .log_path = log[0] ? log : NULL});
     m->pid = m->process.pid;
-    m->beat_ns = m->progress_ns = pk_clock_ns();
     if (!err)
         err = watch(fleet, m->process.pidfd);
     if (!err)
@@ -122,10 +125,23 @@ static const char *answers_name(pk_stage_kind kind)
     return kind == PK_STAGE_TOKENIZE ? "ids" : kind == PK_STAGE_DETOKENIZE ? "text" : "answers";
 }
 
-static pk_control assignment_of(const pk_fleet *fleet, const member *m)
+/* Where its links are in an epoch. */
+static void name_links(const pk_fleet *fleet, const member *m, uint32_t epoch, pk_assignment *a)
+{
+    const member *next = successor(m);
+    a->epoch = epoch;
+    endpoint(fleet, a->listen, m->spec->name, ".in", epoch);
+    if (next)
+        endpoint(fleet, a->next, next->spec->name, ".in", epoch);
+    else
+        endpoint(fleet, a->next, answers_name(m->spec->kind), "", epoch);
+    if (m->trace)
+        endpoint(fleet, a->trace, m->spec->name, ".trace", epoch);
+}
+
+static pk_control assignment_of(const pk_fleet *fleet, const member *m, uint32_t epoch)
 {
     const pk_pipeline *p = fleet->options.pipeline;
-    const member *next = successor(m);
     pk_control message = {.kind = PK_CONTROL_ASSIGN};
     pk_assignment *a = &message.assignment;
     snprintf(a->model, sizeof a->model, "%s", p->model);
@@ -138,15 +154,8 @@ static pk_control assignment_of(const pk_fleet *fleet, const member *m)
     a->sequences = p->limits.sequences;
     a->context = p->limits.context;
     a->window = p->limits.window;
-    a->epoch = EPOCH;
     a->slices = fleet->options.timeline != NULL;
-    endpoint(fleet, a->listen, m->spec->name, ".in");
-    if (next)
-        endpoint(fleet, a->next, next->spec->name, ".in");
-    else
-        endpoint(fleet, a->next, answers_name(m->spec->kind), "");
-    if (m->trace)
-        endpoint(fleet, a->trace, m->spec->name, ".trace");
+    name_links(fleet, m, epoch, a);
     return message;
 }
 
@@ -165,7 +174,7 @@ static pk_batch_limits limits_of(const pk_fleet *fleet, uint64_t payload_bytes)
 static pk_err open_receiver(pk_fleet *fleet, pk_link **link, const char *name, const char *suffix, uint64_t bytes)
 {
     char address[PK_ENDPOINT_BYTES];
-    endpoint(fleet, address, name, suffix);
+    endpoint(fleet, address, name, suffix, pk_protocol_epoch(fleet->protocol));
     return pk_link_open(link, fleet->net,
                         (pk_link_options){.endpoint = address,
                                           .receive = true,
@@ -201,28 +210,33 @@ static pk_err open_receivers(pk_fleet *fleet)
     return err;
 }
 
-static pk_err open_sender(pk_fleet *fleet, const member *m, pk_fleet_port kind, uint64_t bytes)
-{
-    char address[PK_ENDPOINT_BYTES];
-    endpoint(fleet, address, m->spec->name, ".in");
-    return pk_link_open(&fleet->ports[kind].to, fleet->net,
-                        (pk_link_options){.endpoint = address,
-                                          .limits = limits_of(fleet, bytes),
-                                          .window = fleet->options.pipeline->limits.window});
-}
-
 static pk_err open_senders(pk_fleet *fleet)
 {
+    const pk_limits *limits = &fleet->options.pipeline->limits;
     pk_err err = PK_OK;
-    for (member *m = fleet->members; !err && m < fleet->members + fleet->count; m++) {
-        if (m->spec->kind == PK_STAGE_LAYERS && m->spec->first_layer == 0)
-            err = open_sender(fleet, m, PK_PORT_MODEL, 4 * (uint64_t)fleet->options.pipeline->limits.batch_rows);
-        else if (m->spec->kind == PK_STAGE_TOKENIZE)
-            err = open_sender(fleet, m, PK_PORT_TOKENIZE, PK_TEXT_PIECE_BYTES);
-        else if (m->spec->kind == PK_STAGE_DETOKENIZE)
-            err = open_sender(fleet, m, PK_PORT_DETOKENIZE, PK_TEXT_PIECE_BYTES);
+    for (int kind = 0; !err && kind < PK_PORT_KINDS; kind++) {
+        port *p = &fleet->ports[kind];
+        uint64_t bytes = kind == PK_PORT_MODEL ? 4 * (uint64_t)limits->batch_rows : PK_TEXT_PIECE_BYTES;
+        char address[PK_ENDPOINT_BYTES];
+        if (p->entry == NOBODY)
+            continue;
+        endpoint(fleet, address, fleet->members[p->entry].spec->name, ".in", pk_protocol_epoch(fleet->protocol));
+        err = pk_link_open(
+            &p->to, fleet->net,
+            (pk_link_options){.endpoint = address, .limits = limits_of(fleet, bytes), .window = limits->window});
     }
     return err;
+}
+
+/* All data links of an epoch that is over; what is in them is thrown away. */
+static void drop_links(pk_fleet *fleet)
+{
+    for (member *m = fleet->members; fleet->members && m < fleet->members + fleet->count; m++)
+        pk_link_drop(&m->trace);
+    for (int kind = 0; kind < PK_PORT_KINDS; kind++) {
+        pk_link_drop(&fleet->ports[kind].to);
+        pk_link_drop(&fleet->ports[kind].from);
+    }
 }
 
 static pk_err open_signals(pk_fleet *fleet)
@@ -247,8 +261,44 @@ static pk_err choose_members(pk_fleet *fleet)
     for (uint32_t i = 0; i < p->stage_count; i++)
         if (!fleet->options.kinds || (fleet->options.kinds >> p->stages[i].kind & 1))
             fleet->members[fleet->count++].spec = &p->stages[i];
-    fleet->items = calloc(3 + PK_PORT_KINDS + fleet->count, sizeof *fleet->items);
+    fleet->items = calloc(3 + 2 * PK_PORT_KINDS + fleet->count, sizeof *fleet->items);
     return fleet->items ? PK_OK : pk_fail(PK_NOMEM, "poll items");
+}
+
+/* Which members a port leads to and from. */
+static void join_ports(pk_fleet *fleet)
+{
+    for (int kind = 0; kind < PK_PORT_KINDS; kind++)
+        fleet->ports[kind].entry = fleet->ports[kind].exit = NOBODY;
+    for (int i = 0; i < (int)fleet->count; i++) {
+        const pk_stage_spec *spec = fleet->members[i].spec;
+        pk_fleet_port kind = spec->kind == PK_STAGE_TOKENIZE     ? PK_PORT_TOKENIZE
+                             : spec->kind == PK_STAGE_DETOKENIZE ? PK_PORT_DETOKENIZE
+                                                                 : PK_PORT_MODEL;
+        if (kind != PK_PORT_MODEL || (spec->kind == PK_STAGE_LAYERS && spec->first_layer == 0))
+            fleet->ports[kind].entry = i;
+        if (!successor(&fleet->members[i]))
+            fleet->ports[kind].exit = i;
+    }
+}
+
+/* A step of the model side is at most batch_rows; a text stage may have a whole gigabyte in one. */
+static pk_err open_protocol(pk_fleet *fleet)
+{
+    pk_protocol_member *parts = calloc(fleet->count, sizeof *parts);
+    if (!parts)
+        return pk_fail(PK_NOMEM, "%zu stages", fleet->count);
+    for (size_t i = 0; i < fleet->count; i++) {
+        const member *m = &fleet->members[i], *next = successor(m);
+        bool bounded = m->spec->kind == PK_STAGE_LAYERS || m->spec->kind == PK_STAGE_HEAD;
+        parts[i] = (pk_protocol_member){.next = next ? (int)(next - fleet->members) : PK_COORDINATOR, .bounded = bounded};
+    }
+    uint32_t first = fleet->options.first_epoch ? fleet->options.first_epoch : FIRST_EPOCH;
+    pk_err err = pk_protocol_open(
+        &fleet->protocol,
+        (pk_protocol_options){.members = parts, .count = fleet->count, .epoch = first, .now = pk_clock_ns()});
+    free(parts);
+    return err;
 }
 
 static void sleep_on(pk_fleet *fleet, pk_link *link)
@@ -259,10 +309,15 @@ static void sleep_on(pk_fleet *fleet, pk_link *link)
 
 static void list_items(pk_fleet *fleet)
 {
+    fleet->item_count = 0;
     fleet->items[fleet->item_count++] = (pk_poll_item){.socket = pk_channel_socket(fleet->control)};
     fleet->items[fleet->item_count++] = (pk_poll_item){.fd = fleet->epoll};
-    for (int kind = 0; kind < PK_PORT_KINDS; kind++)
-        sleep_on(fleet, fleet->ports[kind].from);
+    for (port *p = fleet->ports; p < fleet->ports + PK_PORT_KINDS; p++) {
+        sleep_on(fleet, p->from);
+        if (p->to && p->full)
+            fleet->items[fleet->item_count++] = (pk_poll_item){.socket = pk_link_socket(p->to), .room = true};
+        p->full = false;
+    }
     for (size_t i = 0; i < fleet->count; i++)
         sleep_on(fleet, fleet->members[i].trace);
     if (fleet->console)
@@ -287,8 +342,7 @@ static pk_err died(pk_fleet *fleet, member *m)
     if (!m->reason[0])
         return pk_fail(PK_PEER, "%s died: %s", describe(m), end);
     /* While it loads, what fails is the model (or the memory for it); after that, the stage. */
-    bool loading = fleet->ready_count < fleet->count;
-    pk_err err = !loading ? PK_PEER : m->reason_code == PK_NOMEM ? PK_NOMEM : PK_CORRUPT;
+    pk_err err = fleet->stood ? PK_PEER : m->reason_code == PK_NOMEM ? PK_NOMEM : PK_CORRUPT;
     return pk_fail(err, "%s failed: %s", describe(m), m->reason);
 }
 
@@ -301,16 +355,84 @@ static member *find_member(pk_fleet *fleet, const char *from)
     return NULL;
 }
 
-static pk_err take_hello(pk_fleet *fleet, member *m, const pk_control *message)
+static pk_err check_hello(const member *m, const pk_control *message)
 {
-    if (m->state != STARTING)
-        return pk_fail(PK_PEER, "%s said hello twice", describe(m));
     if (strcmp(message->version, PK_VERSION) != 0 || message->stage_kind != m->spec->kind)
         return pk_fail(PK_PEER, "%s is version %s, kind %" PRIu64 "; version %s, kind %d were expected", describe(m),
                        message->version, message->stage_kind, PK_VERSION, m->spec->kind);
-    m->state = LOADING;
-    pk_control answer = assignment_of(fleet, m);
-    return pk_channel_send(fleet->control, m->spec->name, &answer);
+    return PK_OK;
+}
+
+static pk_err send_to(pk_fleet *fleet, const member *m, const pk_control *message)
+{
+    return pk_channel_send(fleet->control, m->spec->name, message);
+}
+
+static pk_err send_reset(pk_fleet *fleet, const member *m, uint32_t epoch)
+{
+    pk_control message = {.kind = PK_CONTROL_RESET};
+    name_links(fleet, m, epoch, &message.assignment);
+    return send_to(fleet, m, &message);
+}
+
+static pk_err persist(const pk_fleet *fleet, uint32_t epoch)
+{
+    return fleet->options.persist ? fleet->options.persist(fleet->options.persist_context, epoch) : PK_OK;
+}
+
+static pk_err raise_epoch(pk_fleet *fleet, uint32_t epoch)
+{
+    pk_err err = persist(fleet, epoch);
+    drop_links(fleet);
+    return err ? err : open_receivers(fleet);
+}
+
+static pk_err fail(pk_fleet *fleet, member *m, const pk_action *action)
+{
+    if (action->fault == PK_FAULT_DIED)
+        return died(fleet, m);
+    if (action->fault == PK_FAULT_BREACH)
+        return pk_fail(PK_PEER, "%s %s: it said %s while it was %s", describe(m), pk_fault_text(action->fault),
+                       pk_member_event_word(action->event), pk_member_state_word(action->state));
+    return pk_fail(PK_PEER, "%s %s", describe(m), pk_fault_text(action->fault));
+}
+
+static pk_err perform(pk_fleet *fleet, const pk_action *action)
+{
+    member *m = &fleet->members[action->member];
+    switch (action->kind) {
+    case PK_ACT_START:
+        return start_member(fleet, m);
+    case PK_ACT_ASSIGN: {
+        pk_control message = assignment_of(fleet, m, action->epoch);
+        return send_to(fleet, m, &message);
+    }
+    case PK_ACT_RAISE:
+        return raise_epoch(fleet, action->epoch);
+    case PK_ACT_RESET:
+        return send_reset(fleet, m, action->epoch);
+    case PK_ACT_FLOW:
+        fleet->stood = true;
+        return open_senders(fleet);
+    case PK_ACT_DRAIN:
+        return send_to(fleet, m, &(pk_control){.kind = PK_CONTROL_DRAIN});
+    case PK_ACT_KILL:
+        assert(m->process.pid > 0); /* and never our own group */
+        return kill(-m->process.pid, SIGKILL) ? pk_fail_errno(PK_IO, "kill %s", describe(m)) : PK_OK;
+    case PK_ACT_FAIL:
+        return fail(fleet, m, action);
+    }
+    return PK_OK;
+}
+
+/* What follows from an event, to be called after each. */
+static pk_err obey(pk_fleet *fleet)
+{
+    pk_action action;
+    pk_err err = PK_OK;
+    while (!err && pk_protocol_next(fleet->protocol, &action))
+        err = perform(fleet, &action);
+    return err;
 }
 
 static void tell_loading(pk_fleet *fleet)
@@ -326,20 +448,11 @@ static void tell_loading(pk_fleet *fleet)
 
 static void take_ready(pk_fleet *fleet, member *m, const pk_control *message)
 {
-    m->state = READY;
     m->ready = *message;
-    m->progress_ns = pk_clock_ns();
-    fleet->ready_count++;
+    m->bytes_done = m->bytes_total = message->bytes_total;
     if (message->note[0])
         fprintf(stderr, "penstock: %s: warning: %s\n", m->spec->name, message->note);
-}
-
-static void take_beat(member *m, const pk_control *message)
-{
-    m->beat_ns = pk_clock_ns();
-    if (message->counters.progress != m->counters.progress || message->counters.waiting)
-        m->progress_ns = m->beat_ns;
-    m->counters = message->counters;
+    tell_loading(fleet);
 }
 
 static pk_err take_slice(pk_fleet *fleet, const member *m, const pk_control *message)
@@ -355,32 +468,19 @@ static pk_err take_slice(pk_fleet *fleet, const member *m, const pk_control *mes
                                                                           .rows = message->rows});
 }
 
-static pk_err take_message(pk_fleet *fleet, const char *from, const pk_control *message)
+/* What a message carries beside being an event: words and figures that nothing is decided by. */
+static pk_err take_contents(pk_fleet *fleet, member *m, const pk_control *message)
 {
-    member *m = find_member(fleet, from);
-    if (!m)
-        return pk_fail(PK_PEER, "a control message from \"%s\", which is no stage of this run", from);
     switch (message->kind) {
     case PK_CONTROL_HELLO:
-        return take_hello(fleet, m, message);
+        return check_hello(m, message);
     case PK_CONTROL_READY:
-        if (m->state != LOADING)
-            return pk_fail(PK_PEER, "%s said ready twice, or before it was assigned", describe(m));
-        m->bytes_done = m->bytes_total = message->bytes_total;
         take_ready(fleet, m, message);
-        tell_loading(fleet);
         return PK_OK;
     case PK_CONTROL_LOADING:
         m->bytes_done = message->bytes_done;
         m->bytes_total = message->bytes_total;
         tell_loading(fleet);
-        return PK_OK;
-    case PK_CONTROL_BEAT:
-        take_beat(m, message);
-        return PK_OK;
-    case PK_CONTROL_BYE:
-        take_beat(m, message);
-        m->state = LEFT;
         return PK_OK;
     case PK_CONTROL_SLICE:
         return take_slice(fleet, m, message);
@@ -389,8 +489,20 @@ static pk_err take_message(pk_fleet *fleet, const char *from, const pk_control *
         memcpy(m->reason, message->reason, sizeof m->reason);
         return PK_OK;
     default:
-        return pk_fail(PK_PEER, "%s sent control message %d, which a stage does not send", describe(m), message->kind);
+        return PK_OK;
     }
+}
+
+static pk_err take_message(pk_fleet *fleet, const char *from, const pk_control *message)
+{
+    member *m = find_member(fleet, from);
+    if (!m)
+        return pk_fail(PK_PEER, "a control message from \"%s\", which is no stage of this run", from);
+    pk_err err = take_contents(fleet, m, message);
+    if (err)
+        return err;
+    pk_protocol_message(fleet->protocol, (size_t)(m - fleet->members), message, pk_clock_ns());
+    return obey(fleet);
 }
 
 static pk_err take_messages(pk_fleet *fleet)
@@ -429,8 +541,13 @@ static pk_err take_deaths(pk_fleet *fleet)
     for (member *m = fleet->members; !err && m < fleet->members + fleet->count; m++) {
         bool ended = m->process.pid && pk_process_reap(&m->process, false);
         pk_process_read_log(&m->process, announce, m); /* after the reaping: then it is the whole log */
-        if (ended && !fleet->draining && !(err = take_last_words(fleet, m)))
-            err = died(fleet, m);
+        if (!ended)
+            continue;
+        if (!fleet->draining)
+            err = take_last_words(fleet, m);
+        pk_protocol_exited(fleet->protocol, (size_t)(m - fleet->members), pk_clock_ns());
+        if (!err)
+            err = obey(fleet);
     }
     return err;
 }
@@ -444,34 +561,9 @@ static pk_err take_events(pk_fleet *fleet)
     return count > 0 ? take_deaths(fleet) : PK_OK;
 }
 
-/* A coordinator that did not run itself (stopped, swapped out, waiting for a disk) has heard nobody: their beats may
- * still be on their way to us, and none of them is to blame. */
-static void excuse_absence(pk_fleet *fleet, uint64_t now)
-{
-    if (fleet->polled_ns && now > fleet->polled_ns + ABSENT_NS)
-        for (member *m = fleet->members; m < fleet->members + fleet->count; m++)
-            m->beat_ns = m->progress_ns = now;
-    fleet->polled_ns = now;
-}
-
-static pk_err check_beats(pk_fleet *fleet)
-{
-    const pk_limits *limits = &fleet->options.pipeline->limits;
-    uint64_t now = pk_clock_ns();
-    excuse_absence(fleet, now);
-    for (member *m = fleet->members; m < fleet->members + fleet->count; m++) {
-        if (m->state == LEFT || !m->process.pid)
-            continue;
-        if (now > m->beat_ns + SECOND_NS * limits->silent_seconds)
-            return pk_fail(PK_PEER, "%s is silent: no beat for %" PRIu32 " s", describe(m), limits->silent_seconds);
-        if (m->state == READY && now > m->progress_ns + SECOND_NS * limits->hung_seconds)
-            return pk_fail(PK_PEER, "%s hangs: no progress for %" PRIu32 " s", describe(m), limits->hung_seconds);
-    }
-    return PK_OK;
-}
-
 pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms)
 {
+    list_items(fleet);
     pk_err err = pk_poll(fleet->items, fleet->item_count, timeout_ms);
     if (!err && fleet->items[0].ready)
         err = take_messages(fleet);
@@ -479,13 +571,20 @@ pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms)
         err = take_events(fleet);
     if (!err && fleet->console)
         pk_console_serve(fleet->console);
-    return err ? err : check_beats(fleet);
+    pk_protocol_tick(fleet->protocol, pk_clock_ns());
+    return err ? err : obey(fleet);
+}
+
+pk_err pk_fleet_reset(pk_fleet *fleet)
+{
+    pk_protocol_reset(fleet->protocol, pk_clock_ns());
+    return obey(fleet);
 }
 
 static pk_err await_ready(pk_fleet *fleet)
 {
     pk_err err = PK_OK;
-    while (!err && fleet->ready_count < fleet->count) {
+    while (!err && !fleet->stood) {
         err = pk_fleet_poll(fleet, 1000);
         if (!err && fleet->interrupts) {
             if (fleet->options.interrupted_by)
@@ -516,12 +615,14 @@ pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options)
     *out = fleet;
     pk_err err = choose_members(fleet);
     if (!err)
+        join_ports(fleet);
+    if (!err)
         err = open_signals(fleet);
     if (!err)
         err = pk_socket_dir_open(&fleet->sockets);
     if (!err && pipe2(fleet->lifeline, O_CLOEXEC))
         err = pk_fail_errno(PK_IO, "lifeline");
-    endpoint(fleet, control, "control", "");
+    control_endpoint(fleet, control);
     if (!err)
         err = pk_net_open(&fleet->net);
     if (!err)
@@ -529,15 +630,15 @@ pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options)
     if (!err && options.console)
         err = pk_console_open(&fleet->console, fleet->net, fleet->sockets.path, *options.console);
     if (!err)
+        err = open_protocol(fleet);
+    if (!err)
+        err = persist(fleet, pk_protocol_epoch(fleet->protocol));
+    if (!err)
         err = open_receivers(fleet);
     if (!err)
-        list_items(fleet);
-    for (member *m = fleet->members; !err && m < fleet->members + fleet->count; m++)
-        err = start_member(fleet, m);
+        err = obey(fleet);
     if (!err)
         err = await_ready(fleet);
-    if (!err)
-        err = open_senders(fleet);
     if (!err)
         err = name_rows(fleet);
     if (err)
@@ -545,35 +646,68 @@ pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options)
     return err;
 }
 
+uint32_t pk_fleet_epoch(const pk_fleet *fleet)
+{
+    return pk_protocol_epoch(fleet->protocol);
+}
+
+uint64_t pk_fleet_dropped(const pk_fleet *fleet)
+{
+    return pk_protocol_dropped(fleet->protocol);
+}
+
+bool pk_fleet_flowing(const pk_fleet *fleet)
+{
+    return pk_protocol_flowing(fleet->protocol);
+}
+
+bool pk_fleet_room(pk_fleet *fleet, pk_fleet_port kind)
+{
+    port *p = &fleet->ports[kind];
+    pk_poll_item item = {.room = true};
+    if (!pk_fleet_flowing(fleet))
+        return false;
+    item.socket = pk_link_socket(p->to);
+    p->full = pk_poll(&item, 1, 0) || !item.ready;
+    return !p->full;
+}
+
 pk_err pk_fleet_send(pk_fleet *fleet, pk_fleet_port kind, pk_batch *head, pk_buffer *payload)
 {
-    head->epoch = EPOCH;
-    head->number = ++fleet->ports[kind].sent;
-    return pk_link_send(fleet->ports[kind].to, head, payload);
+    port *p = &fleet->ports[kind];
+    head->epoch = pk_fleet_epoch(fleet);
+    pk_protocol_sent(fleet->protocol, (size_t)p->entry, head);
+    return pk_link_send(p->to, head, payload);
+}
+
+/* PK_AGAIN when there is none; one of another epoch is none. */
+static pk_err drop_stale(pk_batch *head, pk_buffer **payload)
+{
+    pk_log_warn("batch dropped epoch=%" PRIu32, head->epoch);
+    pk_buffer_close(payload);
+    return PK_AGAIN;
 }
 
 pk_err pk_fleet_recv(pk_fleet *fleet, pk_fleet_port kind, pk_batch *head, pk_buffer **payload)
 {
     port *p = &fleet->ports[kind];
     pk_err err = p->from ? pk_link_recv(p->from, head, payload) : PK_AGAIN;
-    /* The head's numbers are those of the batches it answers: the scheduler knows them. Text stages count their own. */
-    bool counted = kind != PK_PORT_MODEL;
-    if (!err && (head->epoch != EPOCH || (counted && head->number != p->received + 1))) {
+    if (err)
+        return err;
+    err = pk_protocol_arrived(fleet->protocol, (size_t)p->exit, head);
+    if (err == PK_AGAIN)
+        return drop_stale(head, payload);
+    if (err)
         pk_buffer_close(payload);
-        err = pk_fail(PK_PEER,
-                      "batch %" PRIu64 " of epoch %" PRIu32 " came where batch %" PRIu64 " of epoch %d was expected",
-                      head->number, head->epoch, p->received + 1, EPOCH);
-    }
-    p->received += !err;
-    return err;
+    return pk_pass(err, "from %s", describe(&fleet->members[p->exit]));
 }
 
 pk_err pk_fleet_recv_trace(pk_fleet *fleet, pk_batch *head, pk_buffer **payload)
 {
     pk_err err = PK_AGAIN;
     for (member *m = fleet->members; err == PK_AGAIN && m < fleet->members + fleet->count; m++)
-        if (m->trace)
-            err = pk_link_recv(m->trace, head, payload);
+        if (m->trace && !(err = pk_link_recv(m->trace, head, payload)) && head->epoch != pk_fleet_epoch(fleet))
+            err = drop_stale(head, payload);
     return err;
 }
 
@@ -603,14 +737,12 @@ size_t pk_fleet_count(const pk_fleet *fleet)
 
 pk_fleet_stage pk_fleet_at(const pk_fleet *fleet, size_t index)
 {
-    static const char *const states[] = {
-        [STARTING] = "starting", [LOADING] = "loading", [READY] = "ready", [LEFT] = "left"};
     const member *m = &fleet->members[index];
     return (pk_fleet_stage){.spec = m->spec,
                             .pid = m->pid,
                             .ready = m->ready,
-                            .counters = m->counters,
-                            .state = m->process.pid ? states[m->state] : "ended",
+                            .counters = *pk_protocol_counters(fleet->protocol, index),
+                            .state = pk_member_state_word(pk_protocol_state(fleet->protocol, index)),
                             .bytes_done = m->bytes_done,
                             .bytes_total = m->bytes_total,
                             .log_bytes_cut = m->process.log.bytes_cut};
@@ -636,12 +768,10 @@ static size_t running(const pk_fleet *fleet)
 
 pk_err pk_fleet_drain(pk_fleet *fleet)
 {
-    pk_control drain = {.kind = PK_CONTROL_DRAIN};
     uint64_t deadline = pk_clock_ns() + DRAIN_MS * UINT64_C(1000000);
-    pk_err err = PK_OK;
     fleet->draining = true;
-    for (member *m = fleet->members; !err && m < fleet->members + fleet->count; m++)
-        err = pk_channel_send(fleet->control, m->spec->name, &drain);
+    pk_protocol_drain(fleet->protocol);
+    pk_err err = obey(fleet);
     while (!err && running(fleet) && pk_clock_ns() < deadline)
         err = pk_fleet_poll(fleet, 100);
     for (member *m = fleet->members; !err && m < fleet->members + fleet->count; m++)
@@ -654,14 +784,10 @@ void pk_fleet_close(pk_fleet **out)
     pk_fleet *fleet = *out;
     if (!fleet)
         return;
-    for (member *m = fleet->members; fleet->members && m < fleet->members + fleet->count; m++) {
+    for (member *m = fleet->members; fleet->members && m < fleet->members + fleet->count; m++)
         pk_process_close(&m->process);
-        pk_link_close(&m->trace);
-    }
-    for (int kind = 0; kind < PK_PORT_KINDS; kind++) {
-        pk_link_close(&fleet->ports[kind].to);
-        pk_link_close(&fleet->ports[kind].from);
-    }
+    drop_links(fleet);
+    pk_protocol_close(&fleet->protocol);
     pk_channel_close(&fleet->control);
     pk_console_close(&fleet->console);
     pk_net_close(&fleet->net);

@@ -5,6 +5,10 @@
  * deaths, silences, signals), and sending and receiving batches. The first stage that dies ends the run: poll answers
  * PK_PEER with a trail that names it. Closing kills what still runs and removes every socket.
  *
+ * What is to be done about a message, a death or a silence is decided in protocol.h; here it is done. A reset may happen
+ * in any poll: then the epoch is another one, whatever was sent or on its way is gone, and nothing is to be sent until
+ * the stages stand again (pk_fleet_flowing).
+ *
  *          TOKENIZE ──► tokenize ──► TOKENIZE          a port is a pair of links: batches are sent into it and
  *          MODEL ──► layers ──► layers ──► head ──► MODEL     their answers received from it
  *          DETOKENIZE ──► detokenize ──► DETOKENIZE
@@ -34,7 +38,12 @@ typedef struct {
     void (*loading)(void *context, uint64_t bytes_done, uint64_t bytes_total);
     void *loading_context;
     const pk_console_options *console; /* served from before the first stage starts; NULL: none */
-    int *interrupted_by;               /* set to the signal with PK_CLOSED; may be NULL */
+    uint32_t first_epoch;              /* 0: 1 */
+    /* Remembers an epoch before anybody is told of it, the first one included; may be NULL. An error ends the call that
+     * raised it. */
+    pk_err (*persist)(void *context, uint32_t epoch);
+    void *persist_context;
+    int *interrupted_by; /* set to the signal with PK_CLOSED; may be NULL */
 } pk_fleet_options;
 
 /* What one stage process is and did, for tables and the summary. */
@@ -43,7 +52,7 @@ typedef struct {
     pid_t pid;
     pk_control ready; /* bytes, tensors, load_ns, device_name, vocabulary, end_token */
     pk_stage_counters counters;
-    const char *state;                /* "starting", "loading", "ready", "left"; "ended": the process is gone */
+    const char *state;                /* pk_member_state_word */
     uint64_t bytes_done, bytes_total; /* of its weights */
     uint64_t log_bytes_cut;           /* pk_stage_log.bytes_cut */
 } pk_fleet_stage;
@@ -55,7 +64,23 @@ pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options);
 /* Waits at most timeout_ms for anything, and attends to it. */
 pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms);
 
-/* Numbers the batch (head->number, epoch) and sends it. Takes the payload, even on failure. */
+/* All stages forget all sequences, on new links. */
+pk_err pk_fleet_reset(pk_fleet *fleet);
+
+/* Another number after every reset. */
+uint32_t pk_fleet_epoch(const pk_fleet *fleet);
+
+/* The stages stand: batches may be sent. */
+bool pk_fleet_flowing(const pk_fleet *fleet);
+
+/* Whether a batch could be sent without waiting; if not, the next poll ends when one can. */
+bool pk_fleet_room(pk_fleet *fleet, pk_fleet_port port);
+
+/* Batches of another epoch that came here. */
+uint64_t pk_fleet_dropped(const pk_fleet *fleet);
+
+/* Sends a batch, whose number follows the last one's, in the epoch of now. Takes the payload, even on failure. Only
+ * while the stages stand. */
 pk_err pk_fleet_send(pk_fleet *fleet, pk_fleet_port port, pk_batch *head, pk_buffer *payload);
 
 /* PK_AGAIN: nothing there. Views and ownership as pk_link_recv. */

@@ -103,57 +103,48 @@ static pk_err take_logits(void *context, const pk_span *span, const float *logit
 }
 
 /* Rows of one layer's tensor [layers, rows, width]. */
-static pk_err take_rows(job *j, const pk_batch *head, size_t tensor, const char *payload)
+static pk_err put_rows(job *j, const pk_batch *head, const pk_span *span, size_t tensor, const void *rows)
 {
-    pk_err err = PK_OK;
-    uint32_t layer = head->ops[0].argument;
-    for (uint32_t i = 0; !err && i < head->span_count; i++) {
-        const pk_span *span = &head->spans[i];
-        uint64_t first = (uint64_t)layer * j->options->ids->lists[span->sequence].count + span->position;
-        uint64_t rows = prompt_rows(j, span);
-        if (rows)
-            err = put(j, tensor_of(j, span->sequence, tensor), first * head->width, payload, rows * head->width);
-        payload += 4 * (uint64_t)span->count * head->width;
-    }
-    return err;
+    uint64_t count = prompt_rows(j, span);
+    uint64_t first = (uint64_t)head->ops[0].argument * j->options->ids->lists[span->sequence].count + span->position;
+    return count ? put(j, tensor_of(j, span->sequence, tensor), first * head->width, rows, count * head->width) : PK_OK;
 }
 
-static pk_err check_trace(const job *j, const pk_batch *head)
+static pk_err check_trace(const job *j, const pk_batch *head, const pk_span *span)
 {
     const pk_model_config *c = j->model;
     if (head->kind != PK_KIND_TRACE || head->op_count != 1 || head->ops[0].argument >= c->layers)
         return pk_fail(PK_PEER, "kind %u with %" PRIu32 " ops came on a trace link", head->kind, head->op_count);
-    for (uint32_t i = 0; i < head->span_count; i++)
-        if (head->spans[i].sequence >= j->options->ids->count)
-            return pk_fail(PK_PEER, "a trace of sequence %" PRIu32 ", which does not exist", head->spans[i].sequence);
+    if (span->sequence >= j->options->ids->count)
+        return pk_fail(PK_PEER, "a trace of sequence %" PRIu32 ", which does not exist", span->sequence);
     uint8_t code = head->ops[0].code;
     bool state = code == PK_OP_TRACE_STATE;
     if (state && (head->span_count != 1 || c->kind[head->ops[0].argument] != PK_LAYER_LIGHTNING ||
-                  pk_batch_rows(head) != c->heads * c->head_dim))
-        return pk_fail(PK_PEER, "a state of layer %" PRIu32 " of %" PRIu64 " rows", head->ops[0].argument,
-                       pk_batch_rows(head));
+                  span->count != c->heads * c->head_dim))
+        return pk_fail(PK_PEER, "a state of layer %" PRIu32 " of %" PRIu32 " rows", head->ops[0].argument,
+                       span->count);
     size_t width = code == PK_OP_TRACE_HIDDEN ? c->hidden : state ? c->head_dim : c->experts_per_token;
     if (head->width != width || pk_dtype_bytes(head->dtype) != 4)
         return pk_fail(PK_PEER, "a trace of width %" PRIu32 ", %zu was expected", head->width, width);
     return PK_OK;
 }
 
-static pk_err take_trace(void *context, const pk_batch *head, const void *payload)
+static pk_err take_trace(void *context, const pk_batch *head, const pk_span *span, const void *rows)
 {
     job *j = context;
-    pk_err err = check_trace(j, head);
+    pk_err err = check_trace(j, head, span);
     if (err)
         return err;
     switch (head->ops[0].code) {
     case PK_OP_TRACE_HIDDEN:
-        return take_rows(j, head, HIDDEN, payload);
+        return put_rows(j, head, span, HIDDEN, rows);
     case PK_OP_TRACE_ROUTER:
-        return take_rows(j, head, ROUTER_IDS, payload);
+        return put_rows(j, head, span, ROUTER_IDS, rows);
     case PK_OP_TRACE_WEIGHTS:
-        return take_rows(j, head, ROUTER_WEIGHTS, payload);
+        return put_rows(j, head, span, ROUTER_WEIGHTS, rows);
     case PK_OP_TRACE_STATE:
-        return put(j, tensor_of(j, head->spans[0].sequence, STATES + j->state_index[head->ops[0].argument]), 0, payload,
-                   pk_batch_rows(head) * head->width);
+        return put(j, tensor_of(j, span->sequence, STATES + j->state_index[head->ops[0].argument]), 0, rows,
+                   (uint64_t)span->count * head->width);
     default:
         return pk_fail(PK_PEER, "trace op %u does not exist", head->ops[0].code);
     }
@@ -237,7 +228,10 @@ pk_err pk_logits(const pk_logits_options *options)
                 .model = options->model,
                 .kv_tokens = (uint64_t)options->pipeline->limits.context * options->pipeline->limits.sequences,
                 .endless = true,
-                .handlers = {.context = &j, .finished = take_outcome, .logits = take_logits, .traced = take_trace}});
+                .handlers = {.context = &j,
+                             .finished = take_outcome,
+                             .logits = take_logits,
+                             .traced = options->internals ? take_trace : NULL}});
     if (!err)
         err = work(&j);
     if (!err)

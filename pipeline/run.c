@@ -68,7 +68,7 @@ typedef struct {
     purpose *purposes; /* [sequences], in order of submission */
     size_t purpose_count, purpose_capacity;
     uint32_t under_way; /* texts and sequences that are in some stage */
-    bool encoding;      /* a text is at the tokenize stage: one at a time, for that link has no window */
+    bool encoding;      /* a text is at the tokenize stage: one at a time, for it is kept until its ids are there */
     char digest[PK_DIGEST_TEXT];
     char run_dir[PATH_MAX];                        /* "": none */
     uint64_t started_ns, working_ns, refreshed_ns; /* since when: processes, all of them ready; the last refresh */
@@ -161,12 +161,15 @@ static pk_err submit_ids(run *r, request *q, const pk_request_line *line)
     return submit(r, q, line->ids, line->id_count);
 }
 
-static pk_err encode(run *r, request *q, const pk_request_line *line)
+/* The line's prompt is the engine's from here on. */
+static pk_err encode(run *r, request *q, pk_request_line *line)
 {
+    char *prompt = line->prompt;
+    line->prompt = NULL;
     q->state = ENCODING;
     r->encoding = true;
     r->under_way++;
-    return pk_engine_encode(r->engine, (uint32_t)(q - r->requests), line->prompt, line->prompt_bytes,
+    return pk_engine_encode(r->engine, (uint32_t)(q - r->requests), prompt, line->prompt_bytes,
                             r->options->pipeline->limits.context);
 }
 
@@ -190,8 +193,7 @@ static pk_err start_request(run *r, request *q)
 }
 
 /* Keeps a few prompts ready beyond those that run, so that the stages never wait for a tokenizer, and memory stays
- * bounded however many documents there are. Sending waits for nobody: the tokenize stage is idle when it gets a text.
- */
+ * bounded however many documents there are. */
 static pk_err feed(run *r)
 {
     pk_err err = PK_OK;

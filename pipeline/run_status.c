@@ -46,7 +46,7 @@ static const char *activity(const pk_fleet_stage *stage, const pk_process_usage 
         return "stopped";
     if (strcmp(stage->state, "ready") != 0)
         return stage->state;
-    return stage->counters.waiting ? "waiting" : "working";
+    return stage->counters.waiting_on == PK_WAIT_BATCH ? "waiting" : "working";
 }
 
 static void add_process(pk_json_text *out, pid_t pid, const pk_process_usage *usage)

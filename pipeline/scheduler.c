@@ -15,9 +15,24 @@ typedef struct sequence {
     int32_t *ids;
     uint64_t prompt_hash;
     uint64_t last_batch; /* the batch that holds its last span so far */
+    uint32_t answered;   /* rows in answered batches: what is scheduled below this is a replay */
     pk_finish finish;
     bool finished, ended; /* decided; END was sent */
+    bool begun;           /* was admitted once: it is not dropped any more */
+    bool checking;        /* the last token has been asked for again */
 } sequence;
+
+/* Rows up to `end` of a sequence went with a batch. */
+typedef struct {
+    sequence *whose;
+    uint32_t end;
+} sent_rows;
+
+/* What a batch in flight holds. */
+typedef struct {
+    sent_rows *rows; /* [span_limit] */
+    uint32_t count;
+} sent_batch;
 
 /* First in, first out. */
 typedef struct {
@@ -31,7 +46,8 @@ struct pk_scheduler {
     queue waiting, running, done;
     sequence *told; /* whose outcome is being looked at */
     uint32_t next_id, in_flight, slots_used;
-    uint64_t kv_used, sent, answered, prompt_tokens, sampled_tokens;
+    uint64_t kv_used, sent, answered, prompt_tokens, sampled_tokens, replayed_tokens;
+    sent_batch *batches; /* [window], by number */
     pk_span *spans;
     pk_op *ops;
     pk_sample *samples;
@@ -76,6 +92,28 @@ static void free_queue(queue *q)
         free_sequence(queue_take(q, &q->first));
 }
 
+static bool open_batches(pk_scheduler *s)
+{
+    if (!(s->batches = calloc(s->options.window, sizeof *s->batches)))
+        return false;
+    for (uint32_t i = 0; i < s->options.window; i++)
+        if (!(s->batches[i].rows = calloc(s->span_limit, sizeof *s->batches[i].rows)))
+            return false;
+    return true;
+}
+
+static void close_batches(pk_scheduler *s)
+{
+    for (uint32_t i = 0; s->batches && i < s->options.window; i++)
+        free(s->batches[i].rows);
+    free(s->batches);
+}
+
+static sent_batch *batch_at(pk_scheduler *s, uint64_t number)
+{
+    return &s->batches[number % s->options.window];
+}
+
 pk_err pk_scheduler_open(pk_scheduler **out, pk_scheduler_options options)
 {
     assert(options.batch_rows && options.sequences && options.window && options.kv_tokens >= options.context);
@@ -87,13 +125,14 @@ pk_err pk_scheduler_open(pk_scheduler **out, pk_scheduler_options options)
     queue_init(&s->waiting);
     queue_init(&s->running);
     queue_init(&s->done);
+    s->options.stages += !options.stages;
     s->span_limit = options.batch_rows + 2 * options.sequences;
     s->spans = calloc(s->span_limit, sizeof *s->spans);
     s->ops = calloc((size_t)s->span_limit * OPS_PER_SPAN, sizeof *s->ops);
     s->samples = calloc(s->span_limit, sizeof *s->samples);
     s->rows = calloc(options.batch_rows, sizeof *s->rows);
     s->end_tokens = calloc(options.end_token_count + 1, sizeof *s->end_tokens);
-    if (!s->spans || !s->ops || !s->samples || !s->rows || !s->end_tokens) {
+    if (!s->spans || !s->ops || !s->samples || !s->rows || !s->end_tokens || !open_batches(s)) {
         pk_scheduler_close(out);
         return pk_fail(PK_NOMEM, "scheduler for %" PRIu32 " rows", options.batch_rows);
     }
@@ -111,6 +150,7 @@ void pk_scheduler_close(pk_scheduler **scheduler)
     free_queue(&s->running);
     free_queue(&s->done);
     free_sequence(s->told);
+    close_batches(s);
     free(s->spans);
     free(s->ops);
     free(s->samples);
@@ -158,6 +198,7 @@ static void admit(pk_scheduler *scheduler)
         sequence *s = queue_take(&scheduler->waiting, &scheduler->waiting.first);
         scheduler->slots_used++;
         scheduler->kv_used += peak(s);
+        s->begun = true;
         queue_push(&scheduler->running, s);
     }
 }
@@ -177,9 +218,9 @@ static void end(pk_scheduler *scheduler, sequence *s)
     scheduler->kv_used -= peak(s);
 }
 
-static void add_sample(pk_scheduler *scheduler, const sequence *s)
+static void add_sample(pk_scheduler *scheduler, const sequence *s, bool again)
 {
-    bool prompt_row = s->total == s->prompt;
+    bool prompt_row = s->total == s->prompt && !again;
     scheduler->samples[scheduler->sample_count++] =
         (pk_sample){.span = scheduler->span_count - 1,
                     .seed = s->request.seed,
@@ -192,12 +233,48 @@ static void add_sample(pk_scheduler *scheduler, const sequence *s)
                     .flags = prompt_row && s->request.want ? PK_SAMPLE_LOGITS : 0};
 }
 
+/* A replay stops where the answers stopped; the last token that is known was sampled from there. */
+static bool replays(const sequence *s)
+{
+    return s->scheduled < s->answered;
+}
+
+static void note_rows(pk_scheduler *scheduler, sequence *s)
+{
+    sent_batch *batch = batch_at(scheduler, scheduler->sent + 1);
+    batch->rows[batch->count++] = (sent_rows){.whose = s, .end = s->scheduled};
+    s->last_batch = scheduler->sent + 1;
+}
+
+static void push_span(pk_scheduler *scheduler, const sequence *s, uint32_t count, uint8_t want)
+{
+    uint32_t first = s->scheduled;
+    scheduler->spans[scheduler->span_count++] =
+        (pk_span){.sequence = s->id, .position = first, .count = count, .want = want};
+    memcpy(scheduler->rows + scheduler->row_count, s->ids + first, count * sizeof *s->ids);
+    scheduler->row_count += count;
+    if (first == 0)
+        add_op(scheduler, PK_OP_START, (uint32_t)peak(s));
+}
+
+/* Rows that went before: nothing is wanted of them but the last token, to compare it. */
+static void add_replay(pk_scheduler *scheduler, sequence *s, uint32_t count)
+{
+    bool again = s->scheduled + count == s->answered && s->total > s->prompt;
+    push_span(scheduler, s, count, again ? PK_WANT_LAST : PK_WANT_NONE);
+    s->scheduled += count;
+    s->checking |= again;
+    if (again)
+        add_sample(scheduler, s, true);
+    scheduler->replayed_tokens += count;
+    note_rows(scheduler, s);
+}
+
 /* Rows [scheduled, scheduled + count) of the sequence; count 0 only for a lone END. */
 static void add_span(pk_scheduler *scheduler, sequence *s, uint32_t count)
 {
-    uint32_t first = s->scheduled;
-    s->scheduled += count;
-    bool caught_up = count && s->scheduled == s->total, of_prompt = first < s->prompt;
+    uint32_t first = s->scheduled, end_row = first + count;
+    bool caught_up = count && end_row == s->total, of_prompt = first < s->prompt;
     uint32_t sampled = s->total - s->prompt;
     bool sample = caught_up && sampled < s->request.max_tokens;
     uint8_t want = PK_WANT_NONE;
@@ -205,27 +282,25 @@ static void add_span(pk_scheduler *scheduler, sequence *s, uint32_t count)
         want = PK_WANT_ALL;
     else if (sample || (of_prompt && caught_up && s->request.want))
         want = PK_WANT_LAST;
-    scheduler->spans[scheduler->span_count++] =
-        (pk_span){.sequence = s->id, .position = first, .count = count, .want = want};
-    memcpy(scheduler->rows + scheduler->row_count, s->ids + first, count * sizeof *s->ids);
-    scheduler->row_count += count;
-    if (first == 0)
-        add_op(scheduler, PK_OP_START, (uint32_t)peak(s));
+    push_span(scheduler, s, count, want);
+    s->scheduled = end_row;
     if (s->request.state && of_prompt && s->scheduled == s->prompt)
         add_op(scheduler, PK_OP_STATE, 0);
     if (sample)
-        add_sample(scheduler, s);
+        add_sample(scheduler, s, false);
     if (s->finished || (caught_up && sampled + 1 >= s->request.max_tokens))
         end(scheduler, s);
-    s->last_batch = scheduler->sent + 1;
+    note_rows(scheduler, s);
 }
 
-/* How many rows it could take part with now: 1 in decode, what is left of the prompt before that. */
+/* How many rows it could take part with now: 1 in decode, what is left of the prompt, or to be replayed, before that. */
 static uint32_t rows_ready(const sequence *s)
 {
     uint32_t left = s->total - s->scheduled;
     if (s->finished || s->ended)
         return 0;
+    if (replays(s))
+        return s->answered - s->scheduled;
     if (left > 1 && s->scheduled >= s->request.decode_from)
         return 1;
     if (left > 1 && s->total > s->request.decode_from)
@@ -235,15 +310,27 @@ static uint32_t rows_ready(const sequence *s)
 
 static bool decodes(const sequence *s)
 {
-    return s->scheduled >= s->prompt || s->scheduled >= s->request.decode_from;
+    return !replays(s) && (s->scheduled >= s->prompt || s->scheduled >= s->request.decode_from);
+}
+
+/* Decode rows of one batch: with several stages there must be several batches for all of them to work at once. */
+static uint32_t decode_share(const pk_scheduler *scheduler)
+{
+    uint32_t decoding = 0;
+    for (const sequence *s = scheduler->running.first; s; s = s->next)
+        decoding += decodes(s) && !s->finished && !s->ended;
+    return (decoding + scheduler->options.stages - 1) / scheduler->options.stages;
 }
 
 static void fill(pk_scheduler *scheduler, bool decode)
 {
-    for (sequence *s = scheduler->running.first; s; s = s->next) {
+    uint32_t share = decode ? decode_share(scheduler) : UINT32_MAX;
+    for (sequence *s = scheduler->running.first; s && share; s = s->next) {
         uint32_t rows = rows_ready(s), room = scheduler->options.batch_rows - scheduler->row_count;
-        if (rows && room && decodes(s) == decode)
-            add_span(scheduler, s, rows < room ? rows : room);
+        if (!rows || !room || decodes(s) != decode)
+            continue;
+        (replays(s) ? add_replay : add_span)(scheduler, s, rows < room ? rows : room);
+        share--;
     }
 }
 
@@ -259,6 +346,7 @@ bool pk_scheduler_next(pk_scheduler *scheduler, pk_batch *head, const int32_t **
     scheduler->span_count = scheduler->op_count = scheduler->sample_count = scheduler->row_count = 0;
     if (scheduler->in_flight >= scheduler->options.window)
         return false;
+    batch_at(scheduler, scheduler->sent + 1)->count = 0;
     fill_ends(scheduler); /* first: their places serve whoever is admitted next */
     admit(scheduler);
     fill(scheduler, true);
@@ -269,6 +357,7 @@ bool pk_scheduler_next(pk_scheduler *scheduler, pk_batch *head, const int32_t **
     scheduler->sent++;
     *ids = scheduler->rows;
     *head = (pk_batch){.kind = PK_KIND_TOKENS,
+                       .number = scheduler->sent,
                        .dtype = PK_I32,
                        .width = 1,
                        .spans = scheduler->spans,
@@ -302,9 +391,31 @@ static void finish(sequence *s, pk_finish how)
     s->finish = how;
 }
 
+/* The last token of before a reset, once more. */
+static pk_err compare_answer(sequence *s, const pk_answer *answer)
+{
+    uint32_t position = s->total - 1;
+    s->checking = false;
+    if (answer->status == PK_ANSWER_OK && answer->token == s->ids[position])
+        return PK_OK;
+    return pk_fail(PK_PEER,
+                   "row purity: sequence %" PRIu32 ", position %" PRIu32 ": after a reset the token is %" PRId32
+                   " (status %" PRIu32 "), before it was %" PRId32,
+                   s->id, position, answer->token, answer->status, s->ids[position]);
+}
+
+static void acknowledge(const sent_batch *batch)
+{
+    for (const sent_rows *rows = batch->rows; rows < batch->rows + batch->count; rows++)
+        if (rows->end > rows->whose->answered)
+            rows->whose->answered = rows->end;
+}
+
 static pk_err take_answer(pk_scheduler *scheduler, const pk_span *span, const pk_answer *answer)
 {
     sequence *s = find_running(scheduler, span->sequence);
+    if (s && s->checking && span->position + 1 == s->total)
+        return compare_answer(s, answer);
     if (!s || s->finished || span->position != s->total || s->scheduled != s->total)
         return pk_fail(PK_PEER, "an answer for sequence %" PRIu32 ", position %" PRIu32 ", which nobody asked for",
                        span->sequence, span->position);
@@ -321,19 +432,47 @@ static pk_err take_answer(pk_scheduler *scheduler, const pk_span *span, const pk
     return PK_OK;
 }
 
+static void put_done(pk_scheduler *scheduler, sequence **at)
+{
+    sequence *s = queue_take(&scheduler->running, at);
+    if (!s->finished) /* nothing was to be sampled */
+        finish(s, PK_FINISH_NONE);
+    scheduler->prompt_tokens += s->prompt;
+    queue_push(&scheduler->done, s);
+}
+
 /* Sequences whose END has been through all stages, and whose answers are all there, are done. */
 static void settle(pk_scheduler *scheduler)
 {
-    for (sequence **at = &scheduler->running.first; *at;) {
-        sequence *s = *at;
-        if (s->ended && s->last_batch <= scheduler->answered) {
-            if (!s->finished) /* nothing was to be sampled */
-                finish(s, PK_FINISH_NONE);
-            queue_push(&scheduler->done, queue_take(&scheduler->running, at));
-            scheduler->prompt_tokens += s->prompt;
-        } else
-            at = &s->next;
+    for (sequence **at = &scheduler->running.first; *at;)
+        if ((*at)->ended && (*at)->last_batch <= scheduler->answered)
+            put_done(scheduler, at);
+        else
+            at = &(*at)->next;
+}
+
+/* What is decided is done: its END has been obeyed by all, for they know nothing any more. The others stand before those
+ * that wait, in their order, and are admitted as if they had never been. */
+void pk_scheduler_reset(pk_scheduler *scheduler)
+{
+    queue again;
+    queue_init(&again);
+    while (scheduler->running.first) {
+        sequence *s = scheduler->running.first;
+        if (s->finished) {
+            put_done(scheduler, &scheduler->running.first);
+            continue;
+        }
+        s->scheduled = 0;
+        s->ended = s->checking = false;
+        queue_push(&again, queue_take(&scheduler->running, &scheduler->running.first));
     }
+    while (scheduler->waiting.first)
+        queue_push(&again, queue_take(&scheduler->waiting, &scheduler->waiting.first));
+    while (again.first)
+        queue_push(&scheduler->waiting, queue_take(&again, &again.first));
+    scheduler->in_flight = scheduler->slots_used = 0;
+    scheduler->kv_used = scheduler->sent = scheduler->answered = 0;
 }
 
 pk_err pk_scheduler_answer(pk_scheduler *scheduler, const pk_batch *head, const pk_answer *answers)
@@ -343,6 +482,7 @@ pk_err pk_scheduler_answer(pk_scheduler *scheduler, const pk_batch *head, const 
         head->number != scheduler->answered + 1 || scheduler->in_flight == 0)
         return pk_fail(PK_PEER, "answers to batch %" PRIu64 " (kind %u) where those to batch %" PRIu64 " were expected",
                        head->number, head->kind, scheduler->answered + 1);
+    acknowledge(batch_at(scheduler, head->number));
     for (uint32_t i = 0; !err && i < head->span_count; i++)
         err = head->spans[i].count == 1 ? take_answer(scheduler, &head->spans[i], &answers[i])
                                         : pk_fail(PK_PEER, "an answer of %" PRIu32 " rows", head->spans[i].count);
@@ -369,9 +509,23 @@ bool pk_scheduler_outcome(pk_scheduler *scheduler, pk_outcome *out)
 
 uint32_t pk_scheduler_drop_waiting(pk_scheduler *scheduler)
 {
-    uint32_t dropped = scheduler->waiting.count;
-    free_queue(&scheduler->waiting);
+    uint32_t dropped = 0;
+    for (sequence **at = &scheduler->waiting.first; *at;)
+        if ((*at)->begun)
+            at = &(*at)->next;
+        else {
+            free_sequence(queue_take(&scheduler->waiting, at));
+            dropped++;
+        }
     return dropped;
+}
+
+uint32_t pk_scheduler_answered(const pk_scheduler *scheduler, uint32_t id)
+{
+    const sequence *s = scheduler->running.first;
+    while (s && s->id != id)
+        s = s->next;
+    return s ? s->answered : 0;
 }
 
 /* Prompt rows that have been sent count as done for the eye. */
@@ -384,7 +538,8 @@ pk_scheduler_counters pk_scheduler_count(const pk_scheduler *scheduler)
                                    .sampled_tokens = scheduler->sampled_tokens,
                                    .waiting = scheduler->waiting.count,
                                    .running = scheduler->running.count,
-                                   .in_flight = scheduler->in_flight};
+                                   .in_flight = scheduler->in_flight,
+                                   .replayed_tokens = scheduler->replayed_tokens};
 }
 
 bool pk_scheduler_idle(const pk_scheduler *scheduler)

@@ -1,6 +1,9 @@
 #include "pipeline/tokenize.h"
 #include "pipeline/engine.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 enum { POLL_MS = 1000 };
 
 typedef struct {
@@ -20,12 +23,21 @@ static pk_err take_ids(void *context, uint32_t text_id, const int32_t *ids, size
     return j->taken(j->context, text_id, ids, count);
 }
 
+static pk_err encode(pk_engine *engine, uint32_t id, const pk_text_view *text)
+{
+    char *copy = malloc(text->bytes + 1);
+    if (!copy)
+        return pk_fail(PK_NOMEM, "a text of %zu bytes", text->bytes);
+    memcpy(copy, text->text, text->bytes);
+    return pk_engine_encode(engine, id, copy, text->bytes, UINT32_MAX);
+}
+
 static pk_err work(job *j, pk_fleet *fleet, pk_engine *engine, const pk_text_view *texts, size_t count)
 {
     int last_signal = 0;
     pk_err err = PK_OK;
     for (size_t i = 0; !err && i < count; i++) {
-        err = pk_engine_encode(engine, (uint32_t)i, texts[i].text, texts[i].bytes, UINT32_MAX);
+        err = encode(engine, (uint32_t)i, &texts[i]);
         while (!err && j->done == i) { /* one at a time: answers come in order */
             err = pk_engine_step(engine, POLL_MS);
             if (!err && pk_fleet_interrupts(fleet, &last_signal))

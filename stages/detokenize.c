@@ -22,6 +22,14 @@ static pk_err detokenize_open(void *self, pk_stage *stage)
     return err ? err : pk_tokenizer_open(&d->tokenizer, a->model);
 }
 
+static void detokenize_reset(void *self)
+{
+    pk_detokenize *d = self;
+    for (size_t slot = 0; pk_slots_give_next(d->slots, &slot);)
+        ; /* nothing of a text lies elsewhere */
+    d->number = 0;
+}
+
 static void detokenize_close(void *self)
 {
     pk_detokenize *d = self;
@@ -90,7 +98,7 @@ static pk_err send_text(pk_detokenize *d, const pk_batch *in, uint32_t sequence,
 static pk_err start_ids(pk_detokenize *d, uint32_t sequence)
 {
     size_t slot;
-    pk_err err = pk_slots_take(d->slots, sequence, &slot);
+    pk_err err = pk_slots_take(d->slots, sequence, UINT32_MAX, &slot);
     if (!err)
         d->open[slot] = (pk_open_ids){0};
     return err;
@@ -143,4 +151,8 @@ static pk_err detokenize_step(void *self, const pk_batch *in, pk_buffer *payload
 }
 
 const pk_stage_ops pk_detokenize_ops = {
-    .kind = PK_STAGE_DETOKENIZE, .open = detokenize_open, .step = detokenize_step, .close = detokenize_close};
+    .kind = PK_STAGE_DETOKENIZE,
+    .open = detokenize_open,
+    .step = detokenize_step,
+    .reset = detokenize_reset,
+    .close = detokenize_close};

@@ -93,6 +93,12 @@ static pk_err layers_open(void *self, pk_stage *stage)
     return pk_weights_load(l->weights, stage);
 }
 
+static void layers_reset(void *self)
+{
+    pk_layers *l = self;
+    pk_sequences_reset(l->sequences);
+}
+
 static void layers_close(void *self)
 {
     pk_layers *l = self;
@@ -386,4 +392,8 @@ static pk_err layers_step(void *self, const pk_batch *in, pk_buffer *payload, pk
 }
 
 const pk_stage_ops pk_layers_ops = {
-    .kind = PK_STAGE_LAYERS, .open = layers_open, .step = layers_step, .close = layers_close};
+    .kind = PK_STAGE_LAYERS,
+    .open = layers_open,
+    .step = layers_step,
+    .reset = layers_reset,
+    .close = layers_close};

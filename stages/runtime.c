@@ -2,6 +2,7 @@
 #include "ipc/clock.h"
 #include "ipc/link.h"
 #include "ipc/log.h"
+#include "stages/protocol.h"
 
 #include <bsd/unistd.h>
 #include <errno.h>
@@ -19,7 +20,7 @@
 
 extern char **environ;
 
-enum { BEAT_MS = 1000, LOADING_NS = 100 * 1000 * 1000 };
+enum { BEAT_MS = 1000, ROOM_MS = 60 * 1000, LOADING_NS = 100 * 1000 * 1000 };
 
 typedef struct {
     pk_outbox outbox; /* first: step's view of the runtime */
@@ -31,13 +32,16 @@ typedef struct {
     pk_net *net;
     pk_channel *control;
     pk_link *in, *out[PK_PORT_COUNT];
-    uint64_t last_number, dropped, loading_told_ns;
-    bool drained;
+    pk_stage_protocol protocol;
+    pk_control message; /* the last control message */
+    pk_duty duty;       /* what it demands and is not done yet */
+    uint64_t loading_told_ns;
     pthread_t helper;
     bool helper_runs;
     int wake; /* eventfd: ends the helper's wait */
     _Atomic bool ending;
-    _Atomic uint64_t waiting, batches, rows, busy_ns, wait_ns;
+    _Atomic uint64_t waiting_on, batches, rows, busy_ns, wait_ns;
+    _Atomic uint64_t epoch, last_in, last_out, dropped; /* the protocol's, for the helper thread */
 } runtime;
 
 static const char *kind_word(pk_stage_kind kind)
@@ -81,11 +85,25 @@ static pk_control beat_message(runtime *rt, pk_control_kind kind)
 {
     return (pk_control){.kind = kind,
                         .counters = {.progress = atomic_load(&rt->stage.progress),
-                                     .waiting = atomic_load(&rt->waiting),
+                                     .waiting_on = atomic_load(&rt->waiting_on),
                                      .batches = atomic_load(&rt->batches),
                                      .rows = atomic_load(&rt->rows),
                                      .busy_ns = atomic_load(&rt->busy_ns),
-                                     .wait_ns = atomic_load(&rt->wait_ns)}};
+                                     .wait_ns = atomic_load(&rt->wait_ns),
+                                     .dropped = atomic_load(&rt->dropped),
+                                     .epoch = atomic_load(&rt->epoch),
+                                     .last_in = atomic_load(&rt->last_in),
+                                     .last_out = atomic_load(&rt->last_out)}};
+}
+
+static void publish(runtime *rt)
+{
+    pk_stage_counters counters;
+    pk_stage_protocol_count(&rt->protocol, &counters);
+    atomic_store(&rt->dropped, counters.dropped);
+    atomic_store(&rt->last_in, counters.last_in);
+    atomic_store(&rt->last_out, counters.last_out);
+    atomic_store(&rt->epoch, counters.epoch);
 }
 
 /* Waits one beat, or until the stage ends; true when the lifeline closed: the coordinator is gone, however it went. */
@@ -129,31 +147,27 @@ static void tell_loading(pk_stage *stage, uint64_t done, uint64_t total)
         pk_log_warn("loading untold error=\"%s\"", pk_error_text());
 }
 
-/* Waits for the next control message, for ever: the lifeline ends a wait that has become pointless. */
-static pk_err await_control(runtime *rt, pk_control *message)
+/* Takes the next control message if there is one: what it demands is in rt->duty. */
+static pk_err take_control(runtime *rt)
 {
-    pk_poll_item item = {.socket = pk_channel_socket(rt->control)};
-    pk_err err;
-    while ((err = pk_channel_recv(rt->control, NULL, message)) == PK_AGAIN)
-        if ((err = pk_poll(&item, 1, -1)))
-            break;
-    return err;
+    pk_err err = pk_channel_recv(rt->control, NULL, &rt->message);
+    if (err)
+        return err == PK_AGAIN ? PK_OK : err;
+    return pk_stage_protocol_control(&rt->protocol, &rt->message, &rt->duty);
 }
 
+/* Says hello and waits for what the part is, for ever: the lifeline ends a wait that has become pointless. */
 static pk_err greet(runtime *rt)
 {
     pk_control hello = {
         .kind = PK_CONTROL_HELLO, .version = PK_VERSION, .stage_kind = rt->ops->kind, .pid = (uint64_t)getpid()};
-    pk_control answer;
+    pk_poll_item item = {.socket = pk_channel_socket(rt->control)};
     pk_err err = pk_channel_send(rt->control, NULL, &hello);
-    if (err || (err = await_control(rt, &answer)))
-        return err;
-    if (answer.kind == PK_CONTROL_DRAIN)
-        rt->drained = true;
-    else if (answer.kind != PK_CONTROL_ASSIGN)
-        return pk_fail(PK_PEER, "the coordinator answered hello with control message %d", answer.kind);
-    rt->stage.assignment = answer.assignment;
-    return PK_OK;
+    while (!err && rt->duty == PK_DUTY_NONE)
+        if (!(err = pk_poll(&item, 1, -1)))
+            err = take_control(rt);
+    rt->stage.assignment = rt->message.assignment;
+    return err;
 }
 
 static void set_title(const runtime *rt)
@@ -182,6 +196,13 @@ static pk_err open_links(runtime *rt)
     return err;
 }
 
+static void drop_links(runtime *rt)
+{
+    pk_link_drop(&rt->in);
+    for (int port = 0; port < PK_PORT_COUNT; port++)
+        pk_link_drop(&rt->out[port]);
+}
+
 static pk_err prepare(runtime *rt)
 {
     uint64_t start = pk_clock_ns();
@@ -193,6 +214,7 @@ static pk_err prepare(runtime *rt)
         err = open_links(rt);
     if (err)
         return err;
+    publish(rt);
     rt->stage.ready.kind = PK_CONTROL_READY;
     rt->stage.ready.load_ns = pk_clock_ns() - start;
     pk_log_info("ready kind=%s bytes=%" PRIu64 " tensors=%" PRIu64 " load_ms=%" PRIu64, kind_word(rt->ops->kind),
@@ -200,26 +222,40 @@ static pk_err prepare(runtime *rt)
     return pk_channel_send(rt->control, NULL, &rt->stage.ready);
 }
 
+/* Before a send that would have to wait: control is heard meanwhile, and whatever it demands, this batch is in vain. */
+static pk_err await_room(runtime *rt, pk_port port)
+{
+    pk_poll_item items[] = {{.socket = pk_link_socket(rt->out[port]), .room = true},
+                            {.socket = pk_channel_socket(rt->control)}};
+    uint64_t deadline = pk_clock_ns() + ROOM_MS * UINT64_C(1000000);
+    pk_err err = pk_poll(items, 1, 0);
+    if (err || items[0].ready)
+        return err;
+    atomic_store(&rt->waiting_on, port == PK_PORT_NEXT ? PK_WAIT_NEXT : PK_WAIT_TRACE);
+    while (!err && !items[0].ready && rt->duty == PK_DUTY_NONE && pk_clock_ns() < deadline) {
+        err = pk_poll(items, 2, 1000);
+        if (!err && items[1].ready)
+            err = take_control(rt);
+    }
+    atomic_store(&rt->waiting_on, PK_WAIT_NONE);
+    if (!err && rt->duty != PK_DUTY_NONE)
+        return pk_fail(PK_CLOSED, "given up for a reset");
+    return err; /* past the deadline it is the send that fails, in its own words */
+}
+
 static pk_err emit(pk_outbox *outbox, pk_port port, const pk_batch *head, pk_buffer *payload)
 {
     runtime *rt = (runtime *)outbox;
-    pk_err err = pk_link_send(rt->out[port], head, payload);
-    return pk_pass(err, "batch %" PRIu64, head->number);
-}
-
-/* PK_AGAIN: not for this life of the stage, drop it. */
-static pk_err guard(runtime *rt, const pk_batch *batch)
-{
-    if (batch->epoch != rt->stage.assignment.epoch) {
-        rt->dropped++;
-        pk_log_warn("batch dropped epoch=%" PRIu32 " expected=%" PRIu64, batch->epoch, rt->stage.assignment.epoch);
-        return PK_AGAIN;
+    pk_err err = await_room(rt, port);
+    if (err)
+        pk_buffer_close(&payload);
+    else
+        err = pk_link_send(rt->out[port], head, payload);
+    if (!err && port == PK_PORT_NEXT) {
+        pk_stage_protocol_sent(&rt->protocol, head);
+        publish(rt);
     }
-    if (batch->number != rt->last_number + 1)
-        return pk_fail(PK_PEER, "batch %" PRIu64 " came after batch %" PRIu64 ": batches were lost", batch->number,
-                       rt->last_number);
-    rt->last_number = batch->number;
-    return PK_OK;
+    return pk_pass(err, "batch %" PRIu64, head->number);
 }
 
 static pk_err report_slice(runtime *rt, const pk_batch *batch, uint64_t rows, uint64_t start, uint64_t end)
@@ -238,56 +274,97 @@ static pk_err work(runtime *rt, const pk_batch *batch, pk_buffer *payload)
     atomic_fetch_add(&rt->batches, 1);
     atomic_fetch_add(&rt->rows, rows);
     atomic_fetch_add(&rt->busy_ns, end - start);
+    if (err == PK_CLOSED && rt->duty != PK_DUTY_NONE)
+        return PK_OK;
     if (err)
         return pk_pass(err, "batch %" PRIu64, batch->number);
     return report_slice(rt, batch, rows, start, end);
 }
 
-/* Works off what has come; returns PK_OK when there is nothing left. */
-static pk_err take_batches(runtime *rt)
+/* The next batch that has come, if there is one; PK_AGAIN otherwise. */
+static pk_err take_batch(runtime *rt)
 {
     pk_batch batch;
     pk_buffer *payload = NULL;
-    pk_err err;
-    while (!(err = pk_link_recv(rt->in, &batch, &payload))) {
-        err = guard(rt, &batch);
-        if (!err)
-            err = work(rt, &batch, payload); /* takes the payload */
-        else
-            pk_buffer_close(&payload);
-        payload = NULL;
-        if (err && err != PK_AGAIN)
-            return err;
+    pk_duty duty;
+    pk_err err = pk_link_recv(rt->in, &batch, &payload);
+    if (err)
+        return err;
+    err = pk_stage_protocol_batch(&rt->protocol, &batch, &duty);
+    publish(rt);
+    if (!err && duty == PK_DUTY_STEP)
+        return work(rt, &batch, payload); /* takes the payload */
+    if (!err)
+        pk_log_warn("batch dropped epoch=%" PRIu32 " expected=%" PRIu32, batch.epoch, rt->protocol.in.epoch);
+    pk_buffer_close(&payload);
+    return err;
+}
+
+static pk_err answer_reset(runtime *rt)
+{
+    pk_control done = {.kind = PK_CONTROL_RESET_DONE, .assignment.epoch = rt->protocol.in.epoch};
+    return pk_channel_send(rt->control, NULL, &done);
+}
+
+static pk_err reset(runtime *rt)
+{
+    pk_assignment *mine = &rt->stage.assignment;
+    const pk_assignment *told = &rt->message.assignment;
+    drop_links(rt);
+    if (rt->ops->reset)
+        rt->ops->reset(rt->self);
+    mine->epoch = told->epoch;
+    memcpy(mine->listen, told->listen, sizeof mine->listen);
+    memcpy(mine->next, told->next, sizeof mine->next);
+    memcpy(mine->trace, told->trace, sizeof mine->trace);
+    pk_err err = open_links(rt);
+    publish(rt);
+    pk_log_info("reset epoch=%" PRIu64, mine->epoch);
+    return err ? err : answer_reset(rt);
+}
+
+/* Does what control demands; drained: there is nothing more to do, but for what has come already. */
+static pk_err obey(runtime *rt, bool *drained)
+{
+    pk_duty duty = rt->duty;
+    pk_err err = PK_OK;
+    rt->duty = PK_DUTY_NONE;
+    if (duty == PK_DUTY_RESET)
+        err = reset(rt);
+    else if (duty == PK_DUTY_ANSWER)
+        err = answer_reset(rt);
+    else if (duty == PK_DUTY_LEAVE) {
+        *drained = true;
+        while (!(err = take_batch(rt)))
+            ;
     }
     return err == PK_AGAIN ? PK_OK : err;
 }
 
-static pk_err take_control(runtime *rt)
+/* One event: a batch, a control message, or both. */
+static pk_err attend(runtime *rt)
 {
-    pk_control message;
-    pk_err err = pk_channel_recv(rt->control, NULL, &message);
-    if (err)
-        return err == PK_AGAIN ? PK_OK : err;
-    if (message.kind != PK_CONTROL_DRAIN)
-        return pk_fail(PK_PEER, "control message %d does not belong here", message.kind);
-    rt->drained = true;
-    return PK_OK;
+    pk_poll_item items[] = {{.socket = pk_channel_socket(rt->control)}, {.socket = pk_link_socket(rt->in)}};
+    uint64_t start = pk_clock_ns();
+    atomic_store(&rt->waiting_on, PK_WAIT_BATCH);
+    pk_err err = pk_poll(items, 2, -1);
+    atomic_store(&rt->waiting_on, PK_WAIT_NONE);
+    atomic_fetch_add(&rt->wait_ns, pk_clock_ns() - start);
+    if (!err && items[0].ready)
+        err = take_control(rt);
+    if (!err && items[1].ready && rt->duty == PK_DUTY_NONE)
+        err = take_batch(rt);
+    return err == PK_AGAIN ? PK_OK : err;
 }
 
 static pk_err serve(runtime *rt)
 {
-    pk_poll_item items[] = {{.socket = pk_channel_socket(rt->control)}, {.socket = pk_link_socket(rt->in)}};
+    bool drained = false;
     pk_err err = PK_OK;
-    while (!err && !rt->drained) {
-        uint64_t start = pk_clock_ns();
-        atomic_store(&rt->waiting, 1);
-        err = pk_poll(items, 2, -1);
-        atomic_store(&rt->waiting, 0);
-        atomic_fetch_add(&rt->wait_ns, pk_clock_ns() - start);
-        if (!err && items[1].ready)
-            err = take_batches(rt);
-        if (!err && items[0].ready)
-            err = take_control(rt);
+    while (!err && !drained) {
+        err = attend(rt);
+        if (!err)
+            err = obey(rt, &drained);
     }
     return err;
 }
@@ -302,8 +379,11 @@ static pk_err live(runtime *rt)
     if (pthread_create(&rt->helper, NULL, help, rt))
         return pk_fail(PK_IO, "helper thread");
     rt->helper_runs = true;
-    if (!(err = greet(rt)) && !rt->drained && !(err = prepare(rt)))
-        err = serve(rt);
+    if (!(err = greet(rt)) && rt->duty == PK_DUTY_OPEN) {
+        rt->duty = PK_DUTY_NONE;
+        if (!(err = prepare(rt)))
+            err = serve(rt);
+    }
     pk_control last = beat_message(rt, PK_CONTROL_BYE);
     if (err) {
         pk_log_error("stage failed error=\"%s\"", pk_error_text());

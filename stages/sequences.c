@@ -10,16 +10,11 @@ enum {
     SLOT_ALIGNMENT = 64 << 10, /* the largest page of a processor: pk_ops.forget gives back whole pages only */
 };
 
-typedef struct {
-    char *data;
-    uint32_t position, room;
-} slot_state;
-
 struct pk_sequences {
     pk_device *device;
     const pk_ops *ops;
     pk_slots *slots;
-    slot_state *states;
+    char **data; /* [count]: the memory of each slot */
     size_t count, slot_bytes;
     uint64_t context;
     size_t first_layer, layers, heads, dim;
@@ -58,7 +53,7 @@ static void lay_out(pk_sequences *s, const pk_model_config *model)
 static pk_err reserve_slots(pk_sequences *s)
 {
     for (size_t i = 0; i < s->count; i++)
-        if (!(s->states[i].data = s->ops->alloc(s->device, s->slot_bytes)))
+        if (!(s->data[i] = s->ops->alloc(s->device, s->slot_bytes)))
             return pk_fail(PK_NOMEM, "address space for %zu sequences of %" PRIu64 " positions (%zu bytes each)",
                            s->count, s->context, s->slot_bytes);
     return PK_OK;
@@ -81,9 +76,9 @@ pk_err pk_sequences_open(pk_sequences **out, pk_sequences_options options)
                         .layers = options.last_layer - options.first_layer + 1,
                         .heads = options.model->heads,
                         .dim = options.model->head_dim};
-    s->states = calloc(s->count, sizeof *s->states);
+    s->data = calloc(s->count, sizeof *s->data);
     s->offsets = calloc(s->layers, sizeof *s->offsets);
-    if (!s->states || !s->offsets) {
+    if (!s->data || !s->offsets) {
         err = pk_fail(PK_NOMEM, "%zu sequences", s->count);
         goto out;
     }
@@ -102,10 +97,10 @@ void pk_sequences_close(pk_sequences **sequences)
     pk_sequences *s = *sequences;
     if (!s)
         return;
-    for (size_t i = 0; s->states && i < s->count; i++)
-        s->ops->free(s->device, s->states[i].data, s->slot_bytes);
+    for (size_t i = 0; s->data && i < s->count; i++)
+        s->ops->free(s->device, s->data[i], s->slot_bytes);
     pk_slots_close(&s->slots);
-    free(s->states);
+    free(s->data);
     free(s->offsets);
     free(s);
     *sequences = NULL;
@@ -118,12 +113,13 @@ pk_err pk_sequences_start(pk_sequences *s, uint32_t sequence, uint32_t room)
         return pk_fail(PK_PEER,
                        "sequence %" PRIu32 ": room for %" PRIu32 " positions is asked, the context is %" PRIu64,
                        sequence, room, s->context);
-    pk_err err = pk_slots_take(s->slots, sequence, &slot);
-    if (!err) {
-        s->states[slot].position = 0;
-        s->states[slot].room = room;
-    }
-    return err;
+    return pk_slots_take(s->slots, sequence, room, &slot);
+}
+
+/* Caches need no zeros, boundary matrices do: a slot is handed on as it was after open. */
+static void forget(pk_sequences *s, size_t slot)
+{
+    s->ops->forget(s->device, s->data[slot], s->slot_bytes);
 }
 
 pk_err pk_sequences_end(pk_sequences *s, uint32_t sequence)
@@ -132,44 +128,36 @@ pk_err pk_sequences_end(pk_sequences *s, uint32_t sequence)
     pk_err err = pk_slots_find(s->slots, sequence, &slot);
     if (err)
         return err;
-    /* Caches need no zeros, boundary matrices do: a slot is handed on as it was after open. */
-    s->ops->forget(s->device, s->states[slot].data, s->slot_bytes);
+    forget(s, slot);
     pk_slots_give(s->slots, slot);
     return PK_OK;
 }
 
+void pk_sequences_reset(pk_sequences *s)
+{
+    for (size_t slot = 0; pk_slots_give_next(s->slots, &slot);)
+        forget(s, slot);
+}
+
 pk_err pk_sequences_at(const pk_sequences *s, uint32_t sequence, uint64_t position, size_t *slot)
 {
-    pk_err err = pk_slots_find(s->slots, sequence, slot);
-    if (err)
-        return err;
-    if (s->states[*slot].position != position)
-        return pk_fail(PK_PEER, "sequence %" PRIu32 ": position %" PRIu64 " came where %" PRIu32 " was expected",
-                       sequence, position, s->states[*slot].position);
-    return PK_OK;
+    return pk_slots_at(s->slots, sequence, position, slot);
 }
 
 pk_err pk_sequences_follow(const pk_sequences *s, const pk_span *span, size_t *slot)
 {
-    pk_err err = pk_sequences_at(s, span->sequence, span->position, slot);
-    if (!err && (uint64_t)span->position + span->count > s->states[*slot].room)
-        err = pk_fail(PK_PEER,
-                      "sequence %" PRIu32 ": %" PRIu32 " tokens came at position %" PRIu32
-                      ", there is room for %" PRIu32 " positions",
-                      span->sequence, span->count, span->position, s->states[*slot].room);
-    return err;
+    return pk_slots_follow(s->slots, span, slot);
 }
 
 void pk_sequences_advance(pk_sequences *s, size_t slot, uint32_t count)
 {
-    assert(count <= s->states[slot].room - s->states[slot].position);
-    s->states[slot].position += count;
+    pk_slots_advance(s->slots, slot, count);
 }
 
 static float *part(const pk_sequences *s, size_t slot, size_t layer)
 {
     assert(layer >= s->first_layer && layer - s->first_layer < s->layers);
-    return (float *)(s->states[slot].data + s->offsets[layer - s->first_layer]);
+    return (float *)(s->data[slot] + s->offsets[layer - s->first_layer]);
 }
 
 pk_lightning_state pk_sequences_lightning(const pk_sequences *s, size_t slot, size_t layer)

@@ -32,6 +32,9 @@ pk_err pk_sequences_start(pk_sequences *sequences, uint32_t sequence, uint32_t r
 /* The sequence is forgotten. PK_PEER: there is none. */
 pk_err pk_sequences_end(pk_sequences *sequences, uint32_t sequence);
 
+/* All of them are forgotten. */
+void pk_sequences_reset(pk_sequences *sequences);
+
 /* The slot of a sequence whose state stands exactly at `position`. PK_PEER: there is none, or it stands elsewhere. */
 pk_err pk_sequences_at(const pk_sequences *sequences, uint32_t sequence, uint64_t position, size_t *slot);
 

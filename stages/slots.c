@@ -2,13 +2,12 @@
 
 #include <assert.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 struct pk_slots {
     size_t count;
     struct {
-        uint32_t sequence;
+        uint32_t sequence, position, room;
         bool taken;
     } at[];
 };
@@ -38,7 +37,7 @@ static size_t slot_of(const pk_slots *slots, uint32_t sequence)
     return slot;
 }
 
-pk_err pk_slots_take(pk_slots *slots, uint32_t sequence, size_t *slot)
+pk_err pk_slots_take(pk_slots *slots, uint32_t sequence, uint32_t room, size_t *slot)
 {
     size_t place = 0;
     if (slot_of(slots, sequence) < slots->count)
@@ -48,6 +47,8 @@ pk_err pk_slots_take(pk_slots *slots, uint32_t sequence, size_t *slot)
     if (place == slots->count)
         return pk_fail(PK_PEER, "sequence %" PRIu32 " starts, but all %zu slots are taken", sequence, slots->count);
     slots->at[place].sequence = sequence;
+    slots->at[place].position = 0;
+    slots->at[place].room = room;
     slots->at[place].taken = true;
     *slot = place;
     return PK_OK;
@@ -61,8 +62,46 @@ pk_err pk_slots_find(const pk_slots *slots, uint32_t sequence, size_t *slot)
     return PK_OK;
 }
 
+pk_err pk_slots_at(const pk_slots *slots, uint32_t sequence, uint64_t position, size_t *slot)
+{
+    pk_err err = pk_slots_find(slots, sequence, slot);
+    if (err)
+        return err;
+    if (slots->at[*slot].position != position)
+        return pk_fail(PK_PEER, "sequence %" PRIu32 ": position %" PRIu64 " came where %" PRIu32 " was expected",
+                       sequence, position, slots->at[*slot].position);
+    return PK_OK;
+}
+
+pk_err pk_slots_follow(const pk_slots *slots, const pk_span *span, size_t *slot)
+{
+    pk_err err = pk_slots_at(slots, span->sequence, span->position, slot);
+    if (!err && (uint64_t)span->position + span->count > slots->at[*slot].room)
+        err = pk_fail(PK_PEER,
+                      "sequence %" PRIu32 ": %" PRIu32 " tokens came at position %" PRIu32
+                      ", there is room for %" PRIu32 " positions",
+                      span->sequence, span->count, span->position, slots->at[*slot].room);
+    return err;
+}
+
+void pk_slots_advance(pk_slots *slots, size_t slot, uint32_t count)
+{
+    assert(count <= slots->at[slot].room - slots->at[slot].position);
+    slots->at[slot].position += count;
+}
+
 void pk_slots_give(pk_slots *slots, size_t slot)
 {
     assert(slot < slots->count && slots->at[slot].taken);
     slots->at[slot].taken = false;
+}
+
+bool pk_slots_give_next(pk_slots *slots, size_t *slot)
+{
+    while (*slot < slots->count && !slots->at[*slot].taken)
+        ++*slot;
+    if (*slot == slots->count)
+        return false;
+    pk_slots_give(slots, *slot);
+    return true;
 }

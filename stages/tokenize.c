@@ -41,6 +41,14 @@ static pk_err tokenize_open(void *self, pk_stage *stage)
     return err ? err : open_tokenizer(t, stage);
 }
 
+static void tokenize_reset(void *self)
+{
+    pk_tokenize *t = self;
+    for (size_t slot = 0; pk_slots_give_next(t->slots, &slot);)
+        pk_text_fini(&t->texts[slot].text);
+    t->number = 0;
+}
+
 static void tokenize_close(void *self)
 {
     pk_tokenize *t = self;
@@ -136,7 +144,7 @@ static pk_err finish_text(pk_tokenize *t, const addressee *to, size_t slot)
 static pk_err start_text(pk_tokenize *t, uint32_t sequence, uint32_t allowed)
 {
     size_t slot;
-    pk_err err = pk_slots_take(t->slots, sequence, &slot);
+    pk_err err = pk_slots_take(t->slots, sequence, UINT32_MAX, &slot);
     if (!err)
         t->texts[slot] = (pk_open_text){.allowed = allowed};
     return err;
@@ -184,4 +192,8 @@ static pk_err tokenize_step(void *self, const pk_batch *in, pk_buffer *payload, 
 }
 
 const pk_stage_ops pk_tokenize_ops = {
-    .kind = PK_STAGE_TOKENIZE, .open = tokenize_open, .step = tokenize_step, .close = tokenize_close};
+    .kind = PK_STAGE_TOKENIZE,
+    .open = tokenize_open,
+    .step = tokenize_step,
+    .reset = tokenize_reset,
+    .close = tokenize_close};

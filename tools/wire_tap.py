@@ -62,7 +62,7 @@ class Tap:
         """The stage binds and connects to places of ours; we take the places that it was given."""
         for key in ("listen", "next", "trace"):
             endpoint = assignment[key]
-            link = endpoint.rsplit("/", 1)[-1]
+            link = endpoint.rsplit("/", 1)[-1].rpartition(".")[0]  # without the epoch
             if not endpoint or (key == "next" and link.endswith(".in")):
                 continue  # the next stage's own tap records that
             ours = f"ipc://{self._folder}/{key}"

@@ -27,6 +27,7 @@ STAGE_DETOKENIZE = 4
 KIND_TOKENS, KIND_TEXT = 1, 4
 DTYPE_U8, DTYPE_I32 = 1, 2
 OP_START, OP_END = 1, 5
+WAIT_NONE, WAIT_BATCH = 0, 1
 PIECE_BYTES = 8 << 20
 PEER = 8  # the code of an error: another process misbehaves
 
@@ -72,26 +73,41 @@ class Text:
 @dataclass
 class Counters:
     progress: int = 0
-    waiting: int = 1
+    waiting_on: int = WAIT_BATCH
     batches: int = 0
     rows: int = 0
     busy_ns: int = 0
     wait_ns: int = 0
+    dropped: int = 0
+    epoch: int = 0
+    last_in: int = 0
+    last_out: int = 0
 
     def message(self, kind: str) -> bytes:
         return msgpack.packb({"type": kind, **vars(self)})
 
 
 class Stage:
-    def __init__(self, context: zmq.Context, assignment: dict) -> None:
+    def __init__(self, context: zmq.Context, assignment: dict, counters: Counters) -> None:
         self._vocabulary = Vocabulary(Path(assignment["model"]) / "tokenizer.json")
-        self._epoch = assignment["epoch"]
+        self._context, self._high_water = context, assignment["window"] + 1
+        self._counters = counters
+        self.begin(assignment)
+
+    def begin(self, links: dict) -> None:
+        """An epoch: nothing is known of the one before, and the links are others."""
         self._texts: dict[int, Text] = {}
-        self._last = self._sent = 0
-        self.incoming = _socket(context, zmq.PULL, assignment["window"] + 1)
-        self.incoming.bind(assignment["listen"])
-        self._next = _socket(context, zmq.PUSH, assignment["window"] + 1)
-        self._next.connect(assignment["next"])
+        self._counters.epoch = links["epoch"]
+        self._counters.last_in = self._counters.last_out = 0
+        self.incoming = _socket(self._context, zmq.PULL, self._high_water)
+        self.incoming.bind(links["listen"])
+        self._next = _socket(self._context, zmq.PUSH, self._high_water)
+        self._next.connect(links["next"])
+
+    def reset(self, links: dict) -> None:
+        self.incoming.close(linger=0)
+        self._next.close(linger=0)
+        self.begin(links)
 
     def take(self, frames: list[bytes]) -> int:
         """One batch; returns its rows."""
@@ -103,11 +119,12 @@ class Stage:
         version, kind, epoch, lane, number, dtype, width, spans, ops, _, transport, _, payload = batch
         if (version, kind, dtype, width, transport) != (1, KIND_TOKENS, DTYPE_I32, 1, 0):
             raise Refused(f"version {version}, kind {kind}, dtype {dtype}, width {width} came where token ids were expected")
-        if epoch != self._epoch:
+        if epoch != self._counters.epoch:
+            self._counters.dropped += 1
             return 0
-        if number != self._last + 1:
-            raise Refused(f"batch {number} came after batch {self._last}: batches were lost")
-        self._last = number
+        if number != self._counters.last_in + 1:
+            raise Refused(f"batch {number} came after batch {self._counters.last_in}: batches were lost")
+        self._counters.last_in = number
         ids = struct.unpack(f"<{len(payload) // 4}i", payload)
         first = 0
         for index, (sequence, position, count) in enumerate(zip(spans[0::4], spans[1::4], spans[2::4])):
@@ -134,11 +151,12 @@ class Stage:
             piece = data[:PIECE_BYTES].decode(errors="ignore").encode()  # cut between characters
             data = data[len(piece) :]
             last = end and not data
-            self._sent += 1
+            number = self._counters.last_out + 1
             spans = [sequence, text.sent_bytes & 0xFFFFFFFF, len(piece), 0]
             ops = [0, OP_END, 0] if last else []
-            header = [1, KIND_TEXT, self._epoch, lane, self._sent, DTYPE_U8, 1, spans, ops, [], 0, 0]
+            header = [1, KIND_TEXT, self._counters.epoch, lane, number, DTYPE_U8, 1, spans, ops, [], 0, 0]
             self._next.send_multipart(split(header, piece))
+            self._counters.last_out = number
             text.sent_bytes += len(piece)
             if last:
                 return
@@ -178,19 +196,16 @@ def serve(context: zmq.Context, control: zmq.Socket, counters: Counters) -> None
     assignment = msgpack.unpackb(control.recv())
     if assignment["type"] == "drain":
         return
-    stage = Stage(context, assignment)
+    stage = Stage(context, assignment, counters)
     control.send(msgpack.packb({
         "type": "ready", "bytes_done": 0, "bytes_total": 0, "load_ns": 0, "tensors": 0, "note": "", "device_name": "",
         "vocabulary": 0, "end_token": -1,
     }))  # fmt: skip
-    poller = zmq.Poller()
-    poller.register(control, zmq.POLLIN)
-    poller.register(stage.incoming, zmq.POLLIN)
     while True:
         start = time.monotonic_ns()
-        counters.waiting = 1
-        ready = dict(poller.poll())
-        counters.waiting = 0
+        counters.waiting_on = WAIT_BATCH
+        ready, _, _ = zmq.select([control, stage.incoming], [], [])
+        counters.waiting_on = WAIT_NONE
         counters.wait_ns += time.monotonic_ns() - start
         if stage.incoming in ready:
             start = time.monotonic_ns()
@@ -198,8 +213,13 @@ def serve(context: zmq.Context, control: zmq.Socket, counters: Counters) -> None
             counters.batches += 1
             counters.progress += 1
             counters.busy_ns += time.monotonic_ns() - start
-        if control in ready and msgpack.unpackb(control.recv())["type"] == "drain":
-            return
+        if control in ready:
+            message = msgpack.unpackb(control.recv())
+            if message["type"] == "drain":
+                return
+            if message["type"] == "reset":
+                stage.reset(message)
+                control.send(msgpack.packb({"type": "reset-done", "epoch": counters.epoch}))
 
 
 def main() -> int:

@@ -37,7 +37,16 @@ static pk_control full(pk_control_kind kind)
         .device_name = "cpu:plain",
         .vocabulary = 200064,
         .end_token = -1,
-        .counters = {.progress = 1, .waiting = 0, .batches = 3, .rows = 4, .busy_ns = 5, .wait_ns = 1ull << 60},
+        .counters = {.progress = 1,
+                     .waiting_on = PK_WAIT_NEXT,
+                     .batches = 3,
+                     .rows = 4,
+                     .busy_ns = 5,
+                     .wait_ns = 1ull << 60,
+                     .dropped = 6,
+                     .epoch = 7,
+                     .last_in = 9,
+                     .last_out = 8},
         .batch = 1ull << 40,
         .rows = 300,
         .start_ns = 301,
@@ -110,6 +119,20 @@ static void assign_carries_every_part_of_an_assignment(void **state)
     assert_int_equal(a->slices, 1);
 }
 
+static void reset_carries_the_epoch_and_the_new_links(void **state)
+{
+    pk_control m;
+    (void)state;
+    round_trip(PK_CONTROL_RESET, &m);
+    assert_int_equal(m.assignment.epoch, 1);
+    assert_string_equal(m.assignment.listen, "ipc:///run/low.in");
+    assert_string_equal(m.assignment.next, "ipc:///run/high.in");
+    assert_string_equal(m.assignment.model, "");
+    round_trip(PK_CONTROL_RESET_DONE, &m);
+    assert_int_equal(m.assignment.epoch, 1);
+    assert_string_equal(m.assignment.listen, "");
+}
+
 static void ready_and_beat_and_error_carry_their_figures(void **state)
 {
     pk_control m;
@@ -128,6 +151,11 @@ static void ready_and_beat_and_error_carry_their_figures(void **state)
     assert_int_equal(m.counters.rows, 4);
     assert_int_equal(m.counters.busy_ns, 5);
     assert_true(m.counters.wait_ns == 1ull << 60);
+    assert_int_equal(m.counters.waiting_on, PK_WAIT_NEXT);
+    assert_int_equal(m.counters.dropped, 6);
+    assert_int_equal(m.counters.epoch, 7);
+    assert_int_equal(m.counters.last_in, 9);
+    assert_int_equal(m.counters.last_out, 8);
     round_trip(PK_CONTROL_ERROR, &m);
     assert_int_equal(m.code, PK_CORRUPT);
     assert_string_equal(m.reason, "batch header: wire version 2, this build speaks 1");
@@ -261,6 +289,7 @@ int main(void)
         cmocka_unit_test(every_kind_reads_back),
         cmocka_unit_test(hello_says_who_it_is),
         cmocka_unit_test(assign_carries_every_part_of_an_assignment),
+        cmocka_unit_test(reset_carries_the_epoch_and_the_new_links),
         cmocka_unit_test(ready_and_beat_and_error_carry_their_figures),
         cmocka_unit_test(the_longest_texts_fit_into_a_message),
         cmocka_unit_test(a_message_cut_at_any_byte_is_refused),

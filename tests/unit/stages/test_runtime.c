@@ -47,7 +47,7 @@ static const pk_stage_ops echo = {
 /* The coordinator. */
 
 typedef struct {
-    char folder[32], control_name[64], in_name[64], out_name[64];
+    char folder[32], control_name[64], in_name[64], out_name[64], next_in_name[64], next_out_name[64];
     pk_net *net;
     pk_channel *control;
     pk_link *to, *from;
@@ -120,6 +120,8 @@ static int open_coordinator(void **state)
     snprintf(c->control_name, sizeof c->control_name, "ipc://%s/c", c->folder);
     snprintf(c->in_name, sizeof c->in_name, "ipc://%s/i", c->folder);
     snprintf(c->out_name, sizeof c->out_name, "ipc://%s/o", c->folder);
+    snprintf(c->next_in_name, sizeof c->next_in_name, "ipc://%s/i2", c->folder);
+    snprintf(c->next_out_name, sizeof c->next_out_name, "ipc://%s/o2", c->folder);
     assert_ok(pk_net_open(&c->net));
     assert_ok(pk_channel_open(&c->control, c->net, c->control_name, NULL));
     assert_ok(pk_link_open(&c->from, c->net,
@@ -156,8 +158,8 @@ static int close_coordinator(void **state)
         kill(c->pid, SIGKILL);
         waitpid(c->pid, NULL, 0);
     }
-    const char *const names[] = {c->control_name, c->in_name, c->out_name};
-    for (size_t i = 0; i < 3; i++)
+    const char *const names[] = {c->control_name, c->in_name, c->out_name, c->next_in_name, c->next_out_name};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         unlink(names[i] + strlen("ipc://"));
     rmdir(c->folder);
     free(c);
@@ -228,6 +230,72 @@ static void batches_pass_and_drain_ends_the_stage_in_order(void **state)
     assert_int_equal(exit_status(c), 0);
 }
 
+static pk_link *open_link(coordinator *c, const char *name, bool receive)
+{
+    pk_link *link = NULL;
+    assert_ok(pk_link_open(&link, c->net,
+                           (pk_link_options){.endpoint = name,
+                                             .receive = receive,
+                                             .limits = {.spans = 4, .payload_bytes = 1024},
+                                             .window = 8}));
+    return link;
+}
+
+/* To the next links, on which the test's batches go from here on. */
+static void reset(coordinator *c, uint64_t epoch)
+{
+    pk_control message = {.kind = PK_CONTROL_RESET, .assignment.epoch = epoch};
+    snprintf(message.assignment.listen, sizeof message.assignment.listen, "%s", c->next_in_name);
+    snprintf(message.assignment.next, sizeof message.assignment.next, "%s", c->next_out_name);
+    pk_link_close(&c->from);
+    c->from = open_link(c, c->next_out_name, true);
+    assert_ok(pk_channel_send(c->control, "echo", &message));
+    assert_int_equal(await_message(c, PK_CONTROL_RESET_DONE).assignment.epoch, epoch);
+    pk_link_close(&c->to);
+    c->to = open_link(c, c->next_in_name, false);
+}
+
+static void after_a_reset_batches_count_from_one_on_new_links(void **state)
+{
+    coordinator *c = *state;
+    make_ready(c);
+    for (uint64_t number = 1; number <= 3; number++) {
+        send_batch(c, PK_KIND_TEXT, EPOCH, number);
+        assert_int_equal(receive_number(c), number);
+    }
+    reset(c, EPOCH + 1);
+    send_batch(c, PK_KIND_TEXT, EPOCH, 4);
+    send_batch(c, PK_KIND_TEXT, EPOCH + 1, 1);
+    assert_int_equal(receive_number(c), 1);
+    drain(c);
+    pk_control bye = await_message(c, PK_CONTROL_BYE);
+    assert_int_equal(bye.counters.epoch, EPOCH + 1);
+    assert_int_equal(bye.counters.last_in, 1);
+    assert_int_equal(bye.counters.last_out, 1);
+    assert_int_equal(bye.counters.dropped, 1);
+    assert_int_equal(exit_status(c), 0);
+}
+
+/* Nobody takes what it sends: sooner or later it waits for room, and must hear a reset nevertheless. */
+static void a_stage_that_waits_for_room_obeys_a_reset(void **state)
+{
+    coordinator *c = *state;
+    make_ready(c);
+    pk_poll_item room = {.socket = pk_link_socket(c->to), .room = true, .ready = true};
+    for (uint64_t number = 1; room.ready; number++) {
+        send_batch(c, PK_KIND_TEXT, EPOCH, number);
+        assert_ok(pk_poll(&room, 1, 300));
+    }
+    while (await_message(c, PK_CONTROL_BEAT).counters.waiting_on != PK_WAIT_NEXT)
+        ;
+    reset(c, EPOCH + 1);
+    send_batch(c, PK_KIND_TEXT, EPOCH + 1, 1);
+    assert_int_equal(receive_number(c), 1);
+    drain(c);
+    await_message(c, PK_CONTROL_BYE);
+    assert_int_equal(exit_status(c), 0);
+}
+
 static void a_stage_that_is_not_needed_ends_before_it_loads(void **state)
 {
     coordinator *c = *state;
@@ -284,7 +352,7 @@ static void beats_come_while_nothing_happens(void **state)
     coordinator *c = *state;
     make_ready(c);
     pk_control first = await_message(c, PK_CONTROL_BEAT), second = await_message(c, PK_CONTROL_BEAT);
-    assert_int_equal(second.counters.waiting, 1);
+    assert_int_equal(second.counters.waiting_on, PK_WAIT_BATCH);
     assert_int_equal(first.counters.batches, 0);
 }
 
@@ -306,6 +374,8 @@ int main(int argc, char **argv)
         IN_COORDINATOR(a_stage_that_is_not_needed_ends_before_it_loads),
         IN_COORDINATOR(a_lost_batch_ends_the_stage),
         IN_COORDINATOR(a_batch_of_another_epoch_is_dropped),
+        IN_COORDINATOR(after_a_reset_batches_count_from_one_on_new_links),
+        IN_COORDINATOR(a_stage_that_waits_for_room_obeys_a_reset),
         IN_COORDINATOR(an_error_of_the_step_is_told_in_words),
         IN_COORDINATOR(an_error_of_open_is_told_in_words),
         IN_COORDINATOR(beats_come_while_nothing_happens),
