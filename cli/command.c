@@ -4,22 +4,34 @@
 #include <string.h>
 
 extern const pk_command pk_command_run, pk_command_ps, pk_command_top, pk_command_logs, pk_command_jobs,
-    pk_command_drain, pk_command_stop, pk_command_report, pk_command_check, pk_command_plan, pk_command_graph,
-    pk_command_stages, pk_command_inspect, pk_command_doctor, pk_command_tokenize, pk_command_logits,
+    pk_command_drain, pk_command_stop, pk_command_debug_reset, pk_command_report, pk_command_check, pk_command_plan,
+    pk_command_graph, pk_command_stages, pk_command_inspect, pk_command_doctor, pk_command_tokenize, pk_command_logits,
     pk_command_model_inspect, pk_command_model_verify, pk_command_model_synth, pk_command_manual, pk_command_completion;
 
 const pk_command *const pk_commands[] = {
-    &pk_command_run,           &pk_command_ps,
-    &pk_command_top,           &pk_command_logs,
-    &pk_command_jobs,          &pk_command_drain,
-    &pk_command_stop,          &pk_command_report,
-    &pk_command_check,         &pk_command_plan,
-    &pk_command_graph,         &pk_command_stages,
-    &pk_command_inspect,       &pk_command_doctor,
-    &pk_command_tokenize,      &pk_command_logits,
-    &pk_command_model_inspect, &pk_command_model_verify,
-    &pk_command_model_synth,   &pk_command_manual,
-    &pk_command_completion,    NULL,
+    &pk_command_run,
+    &pk_command_ps,
+    &pk_command_top,
+    &pk_command_logs,
+    &pk_command_jobs,
+    &pk_command_drain,
+    &pk_command_stop,
+    &pk_command_debug_reset,
+    &pk_command_report,
+    &pk_command_check,
+    &pk_command_plan,
+    &pk_command_graph,
+    &pk_command_stages,
+    &pk_command_inspect,
+    &pk_command_doctor,
+    &pk_command_tokenize,
+    &pk_command_logits,
+    &pk_command_model_inspect,
+    &pk_command_model_verify,
+    &pk_command_model_synth,
+    &pk_command_manual,
+    &pk_command_completion,
+    NULL,
 };
 
 /* How many of argv's first words are the command's name, all of it; 0: it is another command. */

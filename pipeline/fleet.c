@@ -245,6 +245,7 @@ static pk_err open_signals(pk_fleet *fleet)
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, &fleet->mask_before);
     fleet->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     fleet->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -516,10 +517,20 @@ static pk_err take_messages(pk_fleet *fleet)
     return err == PK_AGAIN ? PK_OK : err;
 }
 
+void pk_fleet_reset(pk_fleet *fleet)
+{
+    pk_protocol_reset(fleet->protocol, pk_clock_ns());
+}
+
+/* An interrupt, or the wish for a reset. */
 static void take_signals(pk_fleet *fleet)
 {
     struct signalfd_siginfo info;
     while (read(fleet->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGUSR1) {
+            pk_fleet_reset(fleet);
+            continue;
+        }
         fleet->interrupts++;
         fleet->last_signal = (int)info.ssi_signo;
     }
@@ -573,12 +584,6 @@ pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms)
         pk_console_serve(fleet->console);
     pk_protocol_tick(fleet->protocol, pk_clock_ns());
     return err ? err : obey(fleet);
-}
-
-pk_err pk_fleet_reset(pk_fleet *fleet)
-{
-    pk_protocol_reset(fleet->protocol, pk_clock_ns());
-    return obey(fleet);
 }
 
 static pk_err await_ready(pk_fleet *fleet)

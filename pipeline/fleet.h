@@ -64,8 +64,8 @@ pk_err pk_fleet_open(pk_fleet **out, pk_fleet_options options);
 /* Waits at most timeout_ms for anything, and attends to it. */
 pk_err pk_fleet_poll(pk_fleet *fleet, int timeout_ms);
 
-/* All stages forget all sequences, on new links. */
-pk_err pk_fleet_reset(pk_fleet *fleet);
+/* All stages forget all sequences, on new links: in the poll that follows, or that this is called from. */
+void pk_fleet_reset(pk_fleet *fleet);
 
 /* Another number after every reset. */
 uint32_t pk_fleet_epoch(const pk_fleet *fleet);

@@ -10,13 +10,14 @@
 
 /* In the database's header: "PENS" and the version of the tables. */
 #define APPLICATION_ID 0x50454e53
-#define TABLES_VERSION 2
+#define TABLES_VERSION 3
 
 struct pk_journal {
     sqlite3 *database;
-    sqlite3_stmt *queue, *state, *input, *count, *end, *withdraw, *lengths_put,
-        *replacing_put; /* prepared by prepare() */
+    sqlite3_stmt *queue, *state, *input, *count, *end, *withdraw, *lengths_put, *replacing_put,
+        *raise; /* prepared by prepare() */
     char *identity;
+    uint32_t epoch;
     pk_journal_lengths lengths;
     bool replacing;
     bool failed; /* a commit did: what is on the disk is not known */
@@ -25,7 +26,8 @@ struct pk_journal {
 static const char tables[] = "CREATE TABLE run (id INTEGER PRIMARY KEY CHECK (id = 1), identity TEXT NOT NULL,"
                              " results_bytes INTEGER NOT NULL CHECK (results_bytes >= 0),"
                              " errors_bytes INTEGER NOT NULL CHECK (errors_bytes >= 0),"
-                             " replacing INTEGER NOT NULL CHECK (replacing IN (0, 1))) STRICT;"
+                             " replacing INTEGER NOT NULL CHECK (replacing IN (0, 1)),"
+                             " epoch INTEGER NOT NULL CHECK (epoch BETWEEN 0 AND 4294967295)) STRICT;"
                              "CREATE TABLE requests (custom_id TEXT PRIMARY KEY,"
                              " state TEXT NOT NULL CHECK (state IN ('queued', 'done', 'failed')),"
                              " input TEXT NOT NULL) STRICT, WITHOUT ROWID;";
@@ -110,8 +112,8 @@ static pk_err load_run(pk_journal *journal)
 {
     pk_err err = PK_OK;
     sqlite3_stmt *run = NULL;
-    if (sqlite3_prepare_v2(journal->database, "SELECT identity, results_bytes, errors_bytes, replacing FROM run", -1,
-                           &run, NULL)) {
+    if (sqlite3_prepare_v2(journal->database, "SELECT identity, results_bytes, errors_bytes, replacing, epoch FROM run",
+                           -1, &run, NULL)) {
         err = fail_sqlite(journal->database, "read the run");
         goto out;
     }
@@ -129,6 +131,7 @@ static pk_err load_run(pk_journal *journal)
     journal->lengths.results = (uint64_t)sqlite3_column_int64(run, 1);
     journal->lengths.errors = (uint64_t)sqlite3_column_int64(run, 2);
     journal->replacing = sqlite3_column_int(run, 3);
+    journal->epoch = (uint32_t)sqlite3_column_int64(run, 4);
 out:
     sqlite3_finalize(run);
     return err;
@@ -150,6 +153,7 @@ static pk_err prepare(pk_journal *journal)
         {&journal->withdraw, "UPDATE requests SET state = 'queued', input = '' WHERE custom_id = ?1"},
         {&journal->lengths_put, "UPDATE run SET results_bytes = ?1, errors_bytes = ?2"},
         {&journal->replacing_put, "UPDATE run SET replacing = ?1"},
+        {&journal->raise, "UPDATE run SET epoch = ?1"},
     };
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++)
         if (sqlite3_prepare_v3(journal->database, statements[i].text, -1, SQLITE_PREPARE_PERSISTENT, statements[i].out,
@@ -247,7 +251,7 @@ static pk_err put_run(pk_journal *journal, const char *identity)
                      TABLES_VERSION);
     if ((err = execute(journal, header, "make")) || (err = execute(journal, tables, "make")))
         return err;
-    if (sqlite3_prepare_v2(journal->database, "INSERT INTO run VALUES (1, ?1, 0, 0, 0)", -1, &run, NULL))
+    if (sqlite3_prepare_v2(journal->database, "INSERT INTO run VALUES (1, ?1, 0, 0, 0, 0)", -1, &run, NULL))
         return fail_sqlite(journal->database, "prepare");
     if (!(err = bind_text(journal, run, 1, identity)))
         err = run_statement(journal, run, "make");
@@ -271,6 +275,23 @@ pk_err pk_journal_begin(pk_journal *journal, const char *identity)
     }
     journal->identity = kept;
     return PK_OK;
+}
+
+uint32_t pk_journal_epoch(const pk_journal *journal)
+{
+    return journal->epoch;
+}
+
+pk_err pk_journal_raise(pk_journal *journal, uint32_t epoch)
+{
+    pk_err err = begin(journal);
+    if (err)
+        return err;
+    err = sqlite3_bind_int64(journal->raise, 1, epoch) ? fail_sqlite(journal->database, "bind")
+                                                       : run_statement(journal, journal->raise, "raise the epoch");
+    if (!(err = finish(journal, err)))
+        journal->epoch = epoch;
+    return err;
 }
 
 pk_err pk_journal_queue(pk_journal *journal, const char *const *custom_ids, size_t count)
@@ -438,6 +459,7 @@ void pk_journal_close(pk_journal **journal)
     sqlite3_finalize(held->withdraw);
     sqlite3_finalize(held->lengths_put);
     sqlite3_finalize(held->replacing_put);
+    sqlite3_finalize(held->raise);
     sqlite3_close(held->database); /* what is committed is in the log already: nothing can be lost here */
     free(held->identity);
     free(held);

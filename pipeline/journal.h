@@ -1,4 +1,5 @@
-/* journal.h - the run's memory: which requests there are, which have ended, how long the result files are.
+/* journal.h - the run's memory: which requests there are, which have ended, how long the result files are, and which
+ * epochs are used up.
  *
  * A SQLite database in WAL mode, synced at each commit, held exclusively while it is open. A request without a row is
  * as good as queued. A request ends once: its state, what it read and the files' new lengths are one transaction, so
@@ -51,6 +52,11 @@ const char *pk_journal_identity(const pk_journal *journal);
 pk_err pk_journal_begin(pk_journal *journal, const char *identity);
 
 pk_journal_lengths pk_journal_length(const pk_journal *journal);
+
+/* The last epoch that anybody may have been told of; 0: none. */
+uint32_t pk_journal_epoch(const pk_journal *journal);
+/* From here on it is this one, which is larger. PK_IO. */
+pk_err pk_journal_raise(pk_journal *journal, uint32_t epoch);
 
 /* Adds those that are not there yet, in one transaction. PK_IO. */
 pk_err pk_journal_queue(pk_journal *journal, const char *const *custom_ids, size_t count);

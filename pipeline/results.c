@@ -266,6 +266,17 @@ pk_err pk_results_queue(pk_results *results, const char *const *custom_ids, size
     return err ? err : keep_failure(results, pk_journal_queue(results->journal, custom_ids, count));
 }
 
+uint32_t pk_results_epoch(const pk_results *results)
+{
+    return pk_journal_epoch(results->journal);
+}
+
+pk_err pk_results_raise(pk_results *results, uint32_t epoch)
+{
+    pk_err err = check_usable(results);
+    return err ? err : keep_failure(results, pk_journal_raise(results->journal, epoch));
+}
+
 pk_err pk_results_state(pk_results *results, const char *custom_id, pk_request_state *out)
 {
     return pk_journal_state(results->journal, custom_id, out);

@@ -49,6 +49,10 @@ pk_err pk_results_count(pk_results *results, pk_request_counts *out); /* PK_IO *
 /* What a request had read when it ended (pk_request_end). PK_IO, PK_CORRUPT. */
 pk_err pk_results_input(pk_results *results, const char *custom_id, char out[PK_INPUT_BYTES]);
 
+/* The epochs of the run, pk_journal_epoch and pk_journal_raise. */
+uint32_t pk_results_epoch(const pk_results *results);
+pk_err pk_results_raise(pk_results *results, uint32_t epoch);
+
 /* The request's one terminal record: an answer, or a named failure. A request that has one already is a bug of the
  * caller's and stops the process. After PK_OK the record is on the disk (or written to the pipe). PK_IO, PK_NOMEM. */
 pk_err pk_results_put(pk_results *results, const pk_result *result);

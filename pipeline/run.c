@@ -474,9 +474,25 @@ static pk_err answer_jobs(void *context, uint64_t argument, pk_json_text *out)
     return PK_OK;
 }
 
+static pk_err answer_reset(void *context, uint64_t argument, pk_json_text *out)
+{
+    run *r = context;
+    (void)argument;
+    pk_fleet_reset(r->fleet);
+    pk_json_text_raw(out, "{\"epoch\": %" PRIu32 "}\n", pk_fleet_epoch(r->fleet));
+    return PK_OK;
+}
+
 static const pk_console_verb verbs[] = {
-    {"status", answer_status}, {"jobs", answer_jobs}, {"drain", answer_drain}, {"stop", answer_stop}, {0},
+    {"status", answer_status}, {"jobs", answer_jobs},   {"drain", answer_drain},
+    {"stop", answer_stop},     {"reset", answer_reset}, {0},
 };
+
+static pk_err persist_epoch(void *context, uint32_t epoch)
+{
+    run *r = context;
+    return pk_results_raise(r->results, epoch);
+}
 
 /* The first interrupt: what is generating is finished, what waits is left for the next run. */
 static void drain(run *r)
@@ -738,6 +754,9 @@ static pk_err start_pipeline(run *r)
                                                       .log_dir = logs[0] ? logs : NULL,
                                                       .timeline = o->timeline,
                                                       .console = r->run_dir[0] ? &console : NULL,
+                                                      .first_epoch = pk_results_epoch(r->results) + 1,
+                                                      .persist = persist_epoch,
+                                                      .persist_context = r,
                                                       .loading = tell_loading,
                                                       .loading_context = r,
                                                       .interrupted_by = &r->report->last_signal});
