@@ -26,7 +26,8 @@ const pk_command pk_command_debug_reset = {
     .summary = "make the stages of a live run forget everything",
     .operands = "",
     .details =
-        "Raises the epoch: every stage forgets all sequences and takes new links, and what was under way is done again\n"
+        "Raises the epoch: every stage forgets all sequences and takes new links, and what was under way is done "
+        "again\n"
         "from its first token. Results do not change by a bit; that is what this command is there to show. SIGUSR1 to\n"
         "the process of any command that runs stages does the same.",
     .options = options,

@@ -326,8 +326,7 @@ static pk_err take_answers(pk_engine *engine)
     pk_batch head;
     pk_buffer *payload = NULL;
     pk_err err = complete_batch(engine);
-    while (!err && !engine->answers &&
-           !(err = pk_fleet_recv(engine->options.fleet, PK_PORT_MODEL, &head, &payload))) {
+    while (!err && !engine->answers && !(err = pk_fleet_recv(engine->options.fleet, PK_PORT_MODEL, &head, &payload))) {
         bool logits = head.kind == PK_KIND_LOGITS;
         if (logits)
             let_go(&engine->logits);

@@ -292,7 +292,8 @@ static pk_err open_protocol(pk_fleet *fleet)
     for (size_t i = 0; i < fleet->count; i++) {
         const member *m = &fleet->members[i], *next = successor(m);
         bool bounded = m->spec->kind == PK_STAGE_LAYERS || m->spec->kind == PK_STAGE_HEAD;
-        parts[i] = (pk_protocol_member){.next = next ? (int)(next - fleet->members) : PK_COORDINATOR, .bounded = bounded};
+        parts[i] =
+            (pk_protocol_member){.next = next ? (int)(next - fleet->members) : PK_COORDINATOR, .bounded = bounded};
     }
     uint32_t first = fleet->options.first_epoch ? fleet->options.first_epoch : FIRST_EPOCH;
     pk_err err = pk_protocol_open(
@@ -699,7 +700,7 @@ pk_err pk_fleet_recv(pk_fleet *fleet, pk_fleet_port kind, pk_batch *head, pk_buf
     pk_err err = p->from ? pk_link_recv(p->from, head, payload) : PK_AGAIN;
     if (err)
         return err;
-    err = pk_protocol_arrived(fleet->protocol, (size_t)p->exit, head);
+    err = pk_protocol_arrived(fleet->protocol, (size_t)p->exit, head, pk_clock_ns());
     if (err == PK_AGAIN)
         return drop_stale(head, payload);
     if (err)

@@ -5,9 +5,9 @@
  * deaths, silences, signals), and sending and receiving batches. The first stage that dies ends the run: poll answers
  * PK_PEER with a trail that names it. Closing kills what still runs and removes every socket.
  *
- * What is to be done about a message, a death or a silence is decided in protocol.h; here it is done. A reset may happen
- * in any poll: then the epoch is another one, whatever was sent or on its way is gone, and nothing is to be sent until
- * the stages stand again (pk_fleet_flowing).
+ * What is to be done about a message, a death or a silence is decided in protocol.h; here it is done. A reset may
+ * happen in any poll: then the epoch is another one, whatever was sent or on its way is gone, and nothing is to be sent
+ * until the stages stand again (pk_fleet_flowing).
  *
  *          TOKENIZE ──► tokenize ──► TOKENIZE          a port is a pair of links: batches are sent into it and
  *          MODEL ──► layers ──► layers ──► head ──► MODEL     their answers received from it

@@ -121,8 +121,7 @@ static pk_err check_trace(const job *j, const pk_batch *head, const pk_span *spa
     bool state = code == PK_OP_TRACE_STATE;
     if (state && (head->span_count != 1 || c->kind[head->ops[0].argument] != PK_LAYER_LIGHTNING ||
                   span->count != c->heads * c->head_dim))
-        return pk_fail(PK_PEER, "a state of layer %" PRIu32 " of %" PRIu32 " rows", head->ops[0].argument,
-                       span->count);
+        return pk_fail(PK_PEER, "a state of layer %" PRIu32 " of %" PRIu32 " rows", head->ops[0].argument, span->count);
     size_t width = code == PK_OP_TRACE_HIDDEN ? c->hidden : state ? c->head_dim : c->experts_per_token;
     if (head->width != width || pk_dtype_bytes(head->dtype) != 4)
         return pk_fail(PK_PEER, "a trace of width %" PRIu32 ", %zu was expected", head->width, width);
@@ -220,18 +219,17 @@ pk_err pk_logits(const pk_logits_options *options)
                                                          .internals = options->internals,
                                                          .timeline = options->timeline});
     if (!err)
-        err = pk_engine_open(
-            &j.engine,
-            (pk_engine_options){
-                .fleet = j.fleet,
-                .pipeline = options->pipeline,
-                .model = options->model,
-                .kv_tokens = (uint64_t)options->pipeline->limits.context * options->pipeline->limits.sequences,
-                .endless = true,
-                .handlers = {.context = &j,
-                             .finished = take_outcome,
-                             .logits = take_logits,
-                             .traced = options->internals ? take_trace : NULL}});
+        err = pk_engine_open(&j.engine,
+                             (pk_engine_options){.fleet = j.fleet,
+                                                 .pipeline = options->pipeline,
+                                                 .model = options->model,
+                                                 .kv_tokens = (uint64_t)options->pipeline->limits.context *
+                                                              options->pipeline->limits.sequences,
+                                                 .endless = true,
+                                                 .handlers = {.context = &j,
+                                                              .finished = take_outcome,
+                                                              .logits = take_logits,
+                                                              .traced = options->internals ? take_trace : NULL}});
     if (!err)
         err = work(&j);
     if (!err)

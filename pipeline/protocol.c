@@ -216,8 +216,7 @@ pk_err pk_protocol_open(pk_protocol **out, pk_protocol_options options)
         return pk_fail(PK_NOMEM, "protocol of %zu stages", options.count);
     }
     for (size_t i = 0; i < p->count; i++)
-        p->members[i] =
-            (member){.part = options.members[i], .sender = PK_COORDINATOR, .from.epoch = options.epoch};
+        p->members[i] = (member){.part = options.members[i], .sender = PK_COORDINATOR, .from.epoch = options.epoch};
     for (size_t i = 0; i < p->count; i++)
         if (options.members[i].next != PK_COORDINATOR)
             p->members[options.members[i].next].sender = (int)i;
@@ -259,10 +258,12 @@ static pk_member_event event_of(pk_control_kind kind)
     }
 }
 
+/* To wait for a batch is no excuse for one that has not said ready: then its ready is lost. */
 static void take_figures(member *m, const pk_stage_counters *counters, uint64_t now)
 {
+    bool serving = m->state == PK_MEMBER_READY || m->state == PK_MEMBER_RESETTING;
     m->beat_ns = now;
-    if (counters->progress != m->counters.progress || counters->waiting_on == PK_WAIT_BATCH)
+    if (counters->progress != m->counters.progress || (serving && counters->waiting_on == PK_WAIT_BATCH))
         m->progress_ns = now;
     m->counters = *counters;
 }
@@ -310,13 +311,8 @@ void pk_protocol_drain(pk_protocol *p)
 
 void pk_protocol_sent(pk_protocol *p, size_t index, const pk_batch *head)
 {
-    assert(p->flowing && p->members[index].sender == PK_COORDINATOR);
+    assert(p->members[index].sender == PK_COORDINATOR);
     p->members[index].sent = head->number;
-}
-
-pk_err pk_protocol_arrived(pk_protocol *p, size_t index, const pk_batch *head)
-{
-    return pk_stream_take(&p->members[index].from, head);
 }
 
 /* A stall, with its name. What is condemned already keeps its own. */
@@ -409,6 +405,17 @@ static void check_losses(pk_protocol *p, uint64_t now)
             m->fault = PK_FAULT_DIED;
             return;
         }
+}
+
+/* A gap is a loss that needs no patience. */
+pk_err pk_protocol_arrived(pk_protocol *p, size_t index, const pk_batch *head, uint64_t now)
+{
+    pk_err err = pk_stream_take(&p->members[index].from, head);
+    if (err != PK_PEER || p->recoveries == 0 || p->draining)
+        return err;
+    p->recoveries--;
+    raise_epoch(p, now);
+    return PK_AGAIN;
 }
 
 /* A reset that is not answered by somebody who has nothing to do: the message is lost. */

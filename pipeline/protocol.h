@@ -9,9 +9,9 @@
  * when the last one has answered batches may go again (FLOW). A process that is started meanwhile is assigned the new
  * epoch, and its ready counts as its answer.
  *
- * Stalls. A member is silent after 10 s without a beat. It hangs when its progress stands still for 30 s (300 s while it
- * loads) and it does not wait for a batch; where it waits for room at another member, the blame follows to that one, to
- * the end. Batches are lost where a member waits for one though its sender has sent more than it took, for 15 s.
+ * Stalls. A member is silent after 10 s without a beat. It hangs when its progress stands still for 30 s (300 s while
+ * it loads) and it does not wait for a batch; where it waits for room at another member, the blame follows to that one,
+ * to the end. Batches are lost where a member waits for one though its sender has sent more than it took, for 15 s.
  *
  * The answer to a stage that died or stalled, and to lost batches, is a recovery: kill what is left of it, start it
  * again, and reset; as often as options.recoveries allows. After that it is the end: FAIL, once, and nothing more. */
@@ -103,8 +103,9 @@ void pk_protocol_drain(pk_protocol *protocol);
 /* A batch went to a member. */
 void pk_protocol_sent(pk_protocol *protocol, size_t member, const pk_batch *head);
 
-/* A batch of a member came: PK_OK: take it. PK_AGAIN: of another epoch, drop it. PK_PEER: not the next one. */
-pk_err pk_protocol_arrived(pk_protocol *protocol, size_t member, const pk_batch *head);
+/* A batch of a member came: PK_OK: take it. PK_AGAIN: drop it: it is of another epoch, or was not the next one, from
+ * which the run recovers. PK_PEER: it was not the next one, and that is the end. */
+pk_err pk_protocol_arrived(pk_protocol *protocol, size_t member, const pk_batch *head, uint64_t now);
 
 uint32_t pk_protocol_epoch(const pk_protocol *protocol);
 bool pk_protocol_flowing(const pk_protocol *protocol);

@@ -21,10 +21,10 @@ static void add_stage(pk_json_text *out, const pk_fleet_stage *stage, bool first
                          stage->spec->threads, stage->ready.bytes_total, stage->ready.tensors);
     }
     pk_json_text_raw(out,
-                     "\"load_seconds\": %.3f, \"batches\": %" PRIu64 ", \"rows\": %" PRIu64
-                     ", \"dropped\": %" PRIu64 ", \"busy_seconds\": %.3f, \"wait_seconds\": %.3f}",
-                     seconds(stage->ready.load_ns), stage->counters.batches, stage->counters.rows, stage->counters.dropped,
-                     seconds(stage->counters.busy_ns), seconds(stage->counters.wait_ns));
+                     "\"load_seconds\": %.3f, \"batches\": %" PRIu64 ", \"rows\": %" PRIu64 ", \"dropped\": %" PRIu64
+                     ", \"busy_seconds\": %.3f, \"wait_seconds\": %.3f}",
+                     seconds(stage->ready.load_ns), stage->counters.batches, stage->counters.rows,
+                     stage->counters.dropped, seconds(stage->counters.busy_ns), seconds(stage->counters.wait_ns));
 }
 
 /* The only one, or how many there are; null where request files ask. */

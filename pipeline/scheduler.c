@@ -293,7 +293,8 @@ static void add_span(pk_scheduler *scheduler, sequence *s, uint32_t count)
     note_rows(scheduler, s);
 }
 
-/* How many rows it could take part with now: 1 in decode, what is left of the prompt, or to be replayed, before that. */
+/* How many rows it could take part with now: 1 in decode, what is left of the prompt, or to be replayed, before that.
+ */
 static uint32_t rows_ready(const sequence *s)
 {
     uint32_t left = s->total - s->scheduled;
@@ -451,8 +452,8 @@ static void settle(pk_scheduler *scheduler)
             at = &(*at)->next;
 }
 
-/* What is decided is done: its END has been obeyed by all, for they know nothing any more. The others stand before those
- * that wait, in their order, and are admitted as if they had never been. */
+/* What is decided is done: its END has been obeyed by all, for they know nothing any more. The others stand before
+ * those that wait, in their order, and are admitted as if they had never been. */
 void pk_scheduler_reset(pk_scheduler *scheduler)
 {
     queue again;

@@ -1,13 +1,13 @@
-/* supervisor.h - the supervisor's brain: what a stage's process is in, what happens to it, what follows. A pure table of
- * states and events with an answer in every cell; no clocks, no counters, no I/O.
+/* supervisor.h - the supervisor's brain: what a stage's process is in, what happens to it, what follows. A pure table
+ * of states and events with an answer in every cell; no clocks, no counters, no I/O.
  *
  *     GONE ─start─► STARTING ─hello─► LOADING ─ready─► READY ─drain─► DRAINING ─bye─► LEFT ─exit─► GONE
  *                                                      │  ▲
  *                                                reset ▼  │ reset-done
  *                                                    RESETTING
  *
- * Whoever breaks the protocol, is silent or hangs becomes CONDEMNED: from there only its exit leads on. protocol.h feeds
- * the table and does the counting. */
+ * Whoever breaks the protocol, is silent or hangs becomes CONDEMNED: from there only its exit leads on. protocol.h
+ * feeds the table and does the counting. */
 #ifndef PK_PIPELINE_SUPERVISOR_H
 #define PK_PIPELINE_SUPERVISOR_H
 

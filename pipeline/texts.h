@@ -33,16 +33,18 @@ pk_err pk_texts_add(pk_texts *texts, uint32_t id, void *data, uint64_t elements,
 /* Whether a piece waits to be sent. */
 bool pk_texts_waiting(const pk_texts *texts);
 
-/* The next piece, which pk_texts_waiting has promised, with its number; counts as sent. Views, valid until the next call.
+/* The next piece, which pk_texts_waiting has promised, with its number; counts as sent. Views, valid until the next
+ * call.
  */
 void pk_texts_next(pk_texts *texts, pk_batch *head, const void **data);
 
-/* A piece came back. *complete: with it the text's answer is, in *answer: view, valid until the next call. PK_PEER: it is
- * no piece of a text that is under way, or does not follow. PK_NOMEM. */
+/* A piece came back. *complete: with it the text's answer is, in *answer: view, valid until the next call. PK_PEER: it
+ * is no piece of a text that is under way, or does not follow. PK_NOMEM. */
 pk_err pk_texts_take(pk_texts *texts, const pk_batch *head, const void *payload, pk_text_answer *answer,
                      bool *complete);
 
-/* The stage has forgotten everything: all texts under way are to be sent again, and what came of them does not count. */
+/* The stage has forgotten everything: all texts under way are to be sent again, and what came of them does not count.
+ */
 void pk_texts_reset(pk_texts *texts);
 
 #endif

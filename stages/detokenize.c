@@ -150,9 +150,8 @@ static pk_err detokenize_step(void *self, const pk_batch *in, pk_buffer *payload
     return err;
 }
 
-const pk_stage_ops pk_detokenize_ops = {
-    .kind = PK_STAGE_DETOKENIZE,
-    .open = detokenize_open,
-    .step = detokenize_step,
-    .reset = detokenize_reset,
-    .close = detokenize_close};
+const pk_stage_ops pk_detokenize_ops = {.kind = PK_STAGE_DETOKENIZE,
+                                        .open = detokenize_open,
+                                        .step = detokenize_step,
+                                        .reset = detokenize_reset,
+                                        .close = detokenize_close};

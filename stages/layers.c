@@ -392,8 +392,4 @@ static pk_err layers_step(void *self, const pk_batch *in, pk_buffer *payload, pk
 }
 
 const pk_stage_ops pk_layers_ops = {
-    .kind = PK_STAGE_LAYERS,
-    .open = layers_open,
-    .step = layers_step,
-    .reset = layers_reset,
-    .close = layers_close};
+    .kind = PK_STAGE_LAYERS, .open = layers_open, .step = layers_step, .reset = layers_reset, .close = layers_close};

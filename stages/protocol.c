@@ -33,9 +33,7 @@ static pk_err take_reset(pk_stage_protocol *protocol, const pk_control *message,
     if (err)
         return err;
     uint64_t epoch = message->assignment.epoch;
-    *duty = epoch > protocol->in.epoch    ? PK_DUTY_RESET
-            : epoch == protocol->in.epoch ? PK_DUTY_ANSWER
-                                          : PK_DUTY_NONE;
+    *duty = epoch > protocol->in.epoch ? PK_DUTY_RESET : epoch == protocol->in.epoch ? PK_DUTY_ANSWER : PK_DUTY_NONE;
     if (*duty == PK_DUTY_RESET)
         begin(protocol, epoch);
     return PK_OK;

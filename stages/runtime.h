@@ -3,8 +3,8 @@
  * A stage program is a main() that names three functions. The runtime does the rest: it says hello to the coordinator,
  * waits for its assignment, calls open, binds and connects the links, says ready, beats, hands every batch to step and
  * sends on what step emits, and on drain calls close and exits 0. On reset it calls reset, closes the links and binds
- * others: a step that waits for room at a stage that is no more is given up for it. An error from open or step is told to the coordinator
- * in words, logged, and ends the process with exit 1.
+ * others: a step that waits for room at a stage that is no more is given up for it. An error from open or step is told
+ * to the coordinator in words, logged, and ends the process with exit 1.
  *
  *     coordinator ──control──► main thread: assign, reset, drain     helper thread: beats every second, and ends the
  *     previous ─────batches──► step() ──batches──► next, trace       process when the lifeline pipe closes

@@ -191,9 +191,8 @@ static pk_err tokenize_step(void *self, const pk_batch *in, pk_buffer *payload, 
     return err;
 }
 
-const pk_stage_ops pk_tokenize_ops = {
-    .kind = PK_STAGE_TOKENIZE,
-    .open = tokenize_open,
-    .step = tokenize_step,
-    .reset = tokenize_reset,
-    .close = tokenize_close};
+const pk_stage_ops pk_tokenize_ops = {.kind = PK_STAGE_TOKENIZE,
+                                      .open = tokenize_open,
+                                      .step = tokenize_step,
+                                      .reset = tokenize_reset,
+                                      .close = tokenize_close};

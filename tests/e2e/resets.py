@@ -126,7 +126,7 @@ class Resets:
         ids, out, trace = folder / "ids.json", folder / f"{name}.safetensors", folder / f"{name}.trace"
         ids.write_text(json.dumps([[(7 * i + j) % 4096 for j in range(700 + 400 * i)] for i in range(3)]))
         words = [self._place.command.binary, "logits", "-m", self._place.model, "--ids", ids, "-o", out, "--internals",
-                 "--greedy", 150, "--batch-rows", 64, "--set", "limits.sequences=2", "--trace", trace]  # fmt: skip
+                 "--greedy", 400, "--batch-rows", 64, "--set", "limits.sequences=2", "--trace", trace]  # fmt: skip
         process = subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE,
                                    env={**os.environ, "XDG_RUNTIME_DIR": str(self._place.runtime)})  # fmt: skip
         wait_until(lambda: len(children(process.pid)) == 3 or process.poll() is not None, "the stages are started")
