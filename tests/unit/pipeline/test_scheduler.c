@@ -23,6 +23,8 @@ typedef struct {
     int64_t nan_at; /* the position whose answer is a NaN; NOWHERE */
     bool started, ended, dropped;
     uint32_t position, known; /* rows that have come; tokens that exist: prompt and answers */
+    uint32_t answered;        /* rows of answered batches: below it is a replay */
+    bool finished;            /* by its answers */
     unsigned states, outcomes;
     uint64_t admitted_by; /* the batch of its START */
 } sequence;
@@ -31,6 +33,8 @@ typedef struct {
     pk_span spans[ANSWERS_MOST];
     pk_answer answers[ANSWERS_MOST];
     uint32_t count;
+    pk_span rows[ANSWERS_MOST]; /* that the batch brought */
+    uint32_t row_count;
 } reply;
 
 typedef struct {
@@ -154,9 +158,14 @@ static void see_closing_ops(bench *b, const pk_batch *head)
     }
 }
 
+static bool replayed(const sequence *s, const pk_span *span)
+{
+    return span->position < s->answered;
+}
+
 static bool decodes(const sequence *s, const pk_span *span)
 {
-    return span->position >= s->request.count || span->position >= s->request.decode_from;
+    return !replayed(s, span) && (span->position >= s->request.count || span->position >= s->request.decode_from);
 }
 
 static void see_rows(const sequence *s, const pk_span *span, const int32_t *ids)
@@ -164,7 +173,9 @@ static void see_rows(const sequence *s, const pk_span *span, const int32_t *ids)
     assert_true(s->started && !s->ended);
     assert_int_equal(span->position, s->position); /* no gap, nothing twice */
     assert_true(span->position + span->count <= s->known);
-    if (decodes(s, span))
+    if (replayed(s, span))
+        assert_true(span->position + span->count <= s->answered);
+    else if (decodes(s, span))
         assert_int_equal(span->count, 1);
     else if (span->position < s->request.decode_from)
         assert_true(span->position + span->count <= s->request.decode_from || s->known <= s->request.decode_from);
@@ -183,8 +194,18 @@ static const pk_sample *sample_of(const pk_batch *head, uint32_t span)
     return found;
 }
 
+/* Of a replay nothing is wanted but the last token, once more. */
+static void see_sample_again(const sequence *s, const pk_span *span, const pk_sample *sample)
+{
+    bool due = s->position == s->answered && s->known > s->request.count;
+    assert_int_equal(sample != NULL, due);
+    assert_int_equal(span->want, due ? PK_WANT_LAST : PK_WANT_NONE);
+    if (sample)
+        assert_int_equal(sample->flags, 0);
+}
+
 /* Sampled is what ends at the last token that exists, while tokens are wanted; and the answer is due in this order. */
-static void see_sample(sequence *s, const pk_span *span, const pk_sample *sample)
+static void see_sample(const sequence *s, const pk_span *span, const pk_sample *sample)
 {
     bool last = span->count && s->position == s->known, of_prompt = span->position < s->request.count;
     bool due = last && s->known - s->request.count < s->request.max_tokens;
@@ -231,7 +252,9 @@ static void see_spans(bench *b, const pk_batch *head, const int32_t *ids)
         }
         ids += span->count;
         s->position += span->count;
-        see_sample(s, span, sample_of(head, i));
+        (span->count && replayed(s, span) ? see_sample_again : see_sample)(s, span, sample_of(head, i));
+        reply *r = &b->replies[b->sent % IN_FLIGHT_MOST];
+        r->rows[r->row_count++] = *span;
     }
     for (uint32_t i = 0; i < head->sample_count; i++)
         prepare_answer(b, &head->spans[head->samples[i].span]);
@@ -243,7 +266,9 @@ static bool take_batch(bench *b, pk_batch *head)
     const int32_t *ids = NULL;
     if (!pk_scheduler_next(b->scheduler, head, &ids))
         return false;
-    b->replies[++b->sent % IN_FLIGHT_MOST].count = 0;
+    b->sent++;
+    b->replies[b->sent % IN_FLIGHT_MOST].count = b->replies[b->sent % IN_FLIGHT_MOST].row_count = 0;
+    assert_int_equal(head->number, b->sent);
     assert_true(++b->in_flight <= b->options.window);
     assert_int_equal(head->kind, PK_KIND_TOKENS);
     assert_int_equal(head->dtype, PK_I32);
@@ -262,6 +287,14 @@ static bool batch(bench *b)
     return take_batch(b, &head);
 }
 
+static void see_answer(sequence *s, uint32_t position, const pk_answer *answer)
+{
+    bool again = position < s->known; /* a token that was known */
+    s->known += !again && answer->status == PK_ANSWER_OK;
+    s->finished |= answer->status != PK_ANSWER_OK || answer->token == END_TOKEN ||
+                   s->known - s->request.count == s->request.max_tokens;
+}
+
 /* The answers to the oldest batch in flight. */
 static void answer(bench *b)
 {
@@ -272,7 +305,29 @@ static void answer(bench *b)
         fail_msg("%s", pk_error_text());
     b->in_flight--;
     for (uint32_t i = 0; i < r->count; i++)
-        b->sequences[r->spans[i].sequence].known += r->answers[i].status == PK_ANSWER_OK;
+        see_answer(&b->sequences[r->spans[i].sequence], r->spans[i].position, &r->answers[i]);
+    for (uint32_t i = 0; i < r->row_count; i++) {
+        sequence *s = &b->sequences[r->rows[i].sequence];
+        uint32_t end = r->rows[i].position + r->rows[i].count;
+        s->answered = end > s->answered ? end : s->answered;
+    }
+}
+
+/* The stages forget everything. What was decided is done, what was asked of unanswered rows is asked again. */
+static void reset(bench *b)
+{
+    pk_scheduler_reset(b->scheduler);
+    b->in_flight = b->live = 0;
+    b->kv = b->sent = b->answered = 0;
+    for (sequence *s = b->sequences; s < b->sequences + b->count; s++) {
+        if (s->outcomes)
+            continue;
+        bool done = s->finished || (s->request.max_tokens == 0 && s->answered == s->request.count);
+        s->started = s->ended = done;
+        s->position = 0;
+        if (s->answered < s->request.count)
+            s->states = 0;
+    }
 }
 
 /* What the request would get if it were alone. */
@@ -601,6 +656,99 @@ static void answers_that_nobody_asked_for_are_refused(void **state)
     }
 }
 
+static void a_reset_replays_from_the_first_token_and_compares_the_last(void **state)
+{
+    bench *b = open_bench(roomy);
+    pk_batch head;
+    (void)state;
+    uint32_t prompt = quiet_prompt(0, 4);
+    submit(b, plain(prompt, 4));
+    for (int i = 0; i < 3; i++) {
+        while (batch(b))
+            ;
+        answer(b);
+    }
+    reset(b);
+    assert_true(take_batch(b, &head));
+    assert_int_equal(head.number, 1);
+    assert_int_equal(head.spans[0].position, 0);
+    assert_int_equal(head.ops[0].code, PK_OP_START);
+    while (b->sequences[0].position < b->sequences[0].answered)
+        assert_true(take_batch(b, &head));
+    assert_int_equal(head.sample_count, 1);
+    assert_true(take_batch(b, &head)); /* the next row need not wait for the comparison */
+    assert_int_equal(head.spans[0].position, b->sequences[0].known - 1);
+    assert_int_equal(pk_scheduler_count(b->scheduler).replayed_tokens, b->sequences[0].answered);
+    finish_bench(b);
+}
+
+static void another_token_after_a_reset_is_a_failure_of_row_purity(void **state)
+{
+    bench *b = open_bench(roomy);
+    char words[128];
+    (void)state;
+    uint32_t prompt = quiet_prompt(0, 2);
+    submit(b, plain(prompt, 4));
+    while (batch(b))
+        ;
+    answer(b);
+    reset(b);
+    while (b->replies[b->sent % IN_FLIGHT_MOST].count == 0)
+        assert_true(batch(b));
+    reply *r = &b->replies[b->sent % IN_FLIGHT_MOST];
+    r->answers[0].token++;
+    const pk_batch wrong = {.kind = PK_KIND_ANSWERS, .number = b->sent, .dtype = PK_U8, .width = sizeof(pk_answer),
+                            .spans = r->spans, .span_count = r->count};
+    assert_int_equal(pk_scheduler_answer(b->scheduler, &wrong, r->answers), PK_PEER);
+    snprintf(words, sizeof words, "row purity: sequence 0, position %" PRIu32 ": after a reset", prompt);
+    assert_non_null(strstr(pk_error_text(), words));
+    close_bench(b);
+}
+
+static void after_a_reset_what_ran_goes_before_what_waited_and_is_not_dropped(void **state)
+{
+    pk_scheduler_options options = roomy;
+    options.sequences = 2;
+    bench *b = open_bench(options);
+    pk_batch head;
+    (void)state;
+    for (int i = 0; i < 4; i++)
+        submit(b, plain(quiet_prompt((uint32_t)i, 3), 3));
+    assert_true(batch(b));
+    reset(b);
+    assert_int_equal(pk_scheduler_drop_waiting(b->scheduler), 2);
+    b->sequences[2].dropped = b->sequences[3].dropped = true;
+    assert_true(take_batch(b, &head));
+    assert_int_equal(head.spans[0].sequence, 0);
+    assert_int_equal(head.spans[1].sequence, 1);
+    finish_bench(b);
+}
+
+static void decoding_sequences_are_spread_over_the_stages(void **state)
+{
+    pk_scheduler_options options = roomy;
+    options.batch_rows = 100;
+    options.stages = 2;
+    bench *b = open_bench(options);
+    pk_batch head;
+    (void)state;
+    for (uint32_t i = 0; i < 5; i++)
+        submit(b, plain(quiet_prompt(i, 9), 9));
+    assert_true(batch(b));
+    answer(b);
+    for (int i = 0; i < 3; i++) { /* always two batches under way, of three and two rows */
+        assert_true(take_batch(b, &head));
+        assert_int_equal(head.span_count, 3);
+        if (i)
+            answer(b);
+        assert_true(take_batch(b, &head));
+        assert_int_equal(head.span_count, 2);
+        assert_false(batch(b));
+        answer(b);
+    }
+    finish_bench(b);
+}
+
 static uint32_t draw(uint64_t *state, uint32_t least, uint32_t most)
 {
     return least + (uint32_t)(mixed(*state += 0x9e3779b97f4a7c15u) % (most - least + 1));
@@ -611,7 +759,8 @@ static pk_scheduler_options draw_options(uint64_t *random)
     pk_scheduler_options options = {.batch_rows = draw(random, 1, draw(random, 0, 1) ? 8 : 100),
                                     .sequences = draw(random, 1, 10),
                                     .context = draw(random, 40, 200),
-                                    .window = draw(random, 1, 9)};
+                                    .window = draw(random, 1, 9),
+                                    .stages = draw(random, 0, 4)};
     options.kv_tokens = options.context + draw(random, 0, 500);
     return options;
 }
@@ -643,7 +792,9 @@ static void run_drawn(uint64_t *random)
     while (b->count < requests) {
         submit_drawn(b, random);
         for (uint32_t steps = draw(random, 0, 12); steps; steps--) {
-            if (draw(random, 0, 1))
+            if (draw(random, 0, 19) == 0)
+                reset(b);
+            else if (draw(random, 0, 1))
                 batch(b);
             else if (b->in_flight)
                 answer(b);
@@ -682,6 +833,10 @@ int main(void)
         cmocka_unit_test(a_nan_ends_its_request_and_no_other),
         cmocka_unit_test(dropping_what_waits_leaves_what_runs),
         cmocka_unit_test(answers_that_nobody_asked_for_are_refused),
+        cmocka_unit_test(a_reset_replays_from_the_first_token_and_compares_the_last),
+        cmocka_unit_test(another_token_after_a_reset_is_a_failure_of_row_purity),
+        cmocka_unit_test(after_a_reset_what_ran_goes_before_what_waited_and_is_not_dropped),
+        cmocka_unit_test(decoding_sequences_are_spread_over_the_stages),
         cmocka_unit_test(every_request_has_exactly_its_outcome_whatever_the_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
