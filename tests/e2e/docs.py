@@ -180,7 +180,7 @@ def shown_commands(text: str) -> Iterator[tuple[str, str]]:
     indented = [line.strip() for line in prose.splitlines() if line.startswith("    ")]
     code = [line for block in blocks for line in block.splitlines()] + indented + re.findall(r"`([^`\n]+)`", prose)
     for line in code:
-        for found in re.finditer(r"(?:^|[\s|]|bin/)penstock ((?:model )?[a-z]+)\b(.*)", line.partition(" #")[0]):
+        for found in re.finditer(r"(?:^|[\s|]|bin/)penstock ((?:model |debug )?[a-z]+)\b(.*)", line.partition(" #")[0]):
             yield found[1], found[2]
 
 

@@ -141,11 +141,11 @@ class Wire:
         return found if len(codes) >= 20 else [f"only {len(codes)} codes were found in the headers"]
 
     def the_document_s_control_keys_are_those_of_the_code(self) -> list[str]:
-        rows = dict(re.findall(r"^\| `(\w+)` \| \w+.*?\| (.*) \|$", (wire_dump.DOCUMENT.read_text()), re.MULTILINE))
+        rows = dict(re.findall(r"^\| `([\w-]+)` \| \w+.*?\| (.*) \|$", (wire_dump.DOCUMENT.read_text()), re.MULTILINE))
         found = []
         for kinds, key in re.findall(r"FIELD\((ON.*?), \w+, \"(\w+)\"", (ROOT / "ipc/control.c").read_text()):
             for kind in re.findall(r"ON\((\w+)\)", kinds):
-                row = rows.get("beat" if kind == "BYE" else kind.lower(), "")
+                row = rows.get("beat" if kind == "BYE" else kind.lower().replace("_", "-"), "")
                 found += [] if f"`{key}`" in row else [f"{kind.lower()}: {key} is not in its row"]
         return found
 
