@@ -20,7 +20,7 @@ from random import Random
 from typing import Callable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from e2e.command import CommandError, build_folder  # noqa: E402
+from e2e.command import ROOT, CommandError, build_folder  # noqa: E402
 from e2e.runs import (  # noqa: E402
     Running, Workplace, answer_differences, answers, children, facts_of, lines, record_all, wait_until,
 )  # fmt: skip
@@ -113,9 +113,9 @@ class Faults:
         found = running.end(within_s=10).expect(5, "stage tokenize (tokenize, pid", "signal 9 (Killed)")
         return found + self._after(running) + self._resumes("infant")
 
-    def _libexec(self, name: str, change: Callable[[Path], None]) -> Path:
+    def _libexec(self, name: str, change: Callable[[Path], None], stage: str = "head") -> Path:
         folder = Path(shutil.copytree(self._place.build / "libexec/penstock", self._place.folder / name))
-        change(folder / "penstock-head")
+        change(folder / f"penstock-{stage}")
         return folder
 
     def _program_fails(self, name: str, change: Callable[[Path], None], code: int, *words: str) -> list[str]:
@@ -312,6 +312,21 @@ class Faults:
         time.sleep(max(SILENT_S, HUNG_S) + 2)
         running.signal(signal.SIGCONT)
         return running.end().expect(0) + answer_differences(running.out, self._answers) + self._after(running)
+
+    def an_answer_that_is_lost_is_missed_by_its_number(self) -> list[str]:
+        """The last one: no other comes behind it that would show the gap."""
+        text = (ROOT / "examples/stages/detokenize.py").read_text()
+        sends = "self._next.send_multipart(split(header, piece))"
+
+        def lose(path: Path) -> None:
+            path.unlink()
+            path.write_text(text.replace(sends, f"if number < {DOCUMENTS}: {sends}"))
+            path.chmod(0o755)
+
+        running = self._start("lost", libexec=self._libexec("lossy", lose, "detokenize"))
+        running.await_results(DOCUMENTS - 1)
+        found = running.end(within_s=60).expect(5, "stage detokenize (detokenize, pid", "has sent batches that did not come: they were lost")
+        return found + self._after(running) + self._resumes("lost")
 
     def a_stage_stopped_for_ever_is_silent(self) -> list[str]:
         running = self._start("silent", (*WORK, *DEADLINES))
