@@ -19,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#define SECOND_NS UINT64_C(1000000000)
 enum { DRAIN_MS = 10000, LAST_WORDS_MS = 200, FIRST_EPOCH = 1, EVENTS = 64, NOBODY = -1 };
 
 typedef struct {
@@ -283,23 +284,25 @@ static void join_ports(pk_fleet *fleet)
     }
 }
 
-/* A step of the model side is at most batch_rows; a text stage may have a whole gigabyte in one. */
 static pk_err open_protocol(pk_fleet *fleet)
 {
-    pk_protocol_member *parts = calloc(fleet->count, sizeof *parts);
-    if (!parts)
+    const pk_limits *limits = &fleet->options.pipeline->limits;
+    int *nexts = calloc(fleet->count, sizeof *nexts);
+    if (!nexts)
         return pk_fail(PK_NOMEM, "%zu stages", fleet->count);
     for (size_t i = 0; i < fleet->count; i++) {
-        const member *m = &fleet->members[i], *next = successor(m);
-        bool bounded = m->spec->kind == PK_STAGE_LAYERS || m->spec->kind == PK_STAGE_HEAD;
-        parts[i] =
-            (pk_protocol_member){.next = next ? (int)(next - fleet->members) : PK_COORDINATOR, .bounded = bounded};
+        const member *next = successor(&fleet->members[i]);
+        nexts[i] = next ? (int)(next - fleet->members) : PK_COORDINATOR;
     }
     uint32_t first = fleet->options.first_epoch ? fleet->options.first_epoch : FIRST_EPOCH;
-    pk_err err = pk_protocol_open(
-        &fleet->protocol,
-        (pk_protocol_options){.members = parts, .count = fleet->count, .epoch = first, .now = pk_clock_ns()});
-    free(parts);
+    pk_err err =
+        pk_protocol_open(&fleet->protocol, (pk_protocol_options){.next = nexts,
+                                                                 .count = fleet->count,
+                                                                 .epoch = first,
+                                                                 .silent_ns = SECOND_NS * limits->silent_seconds,
+                                                                 .hung_ns = SECOND_NS * limits->hung_seconds,
+                                                                 .now = pk_clock_ns()});
+    free(nexts);
     return err;
 }
 
@@ -396,6 +399,8 @@ static pk_err fail(pk_fleet *fleet, member *m, const pk_action *action)
     if (action->fault == PK_FAULT_BREACH)
         return pk_fail(PK_PEER, "%s %s: it said %s while it was %s", describe(m), pk_fault_text(action->fault),
                        pk_member_event_word(action->event), pk_member_state_word(action->state));
+    if (action->seconds)
+        return pk_fail(PK_PEER, "%s %s %" PRIu32 " s", describe(m), pk_fault_text(action->fault), action->seconds);
     return pk_fail(PK_PEER, "%s %s", describe(m), pk_fault_text(action->fault));
 }
 

@@ -5,20 +5,15 @@
 #include <string.h>
 
 #define SECOND UINT64_C(1000000000)
-/* Ten beats. */
-#define SILENT_NS (10 * SECOND)
-/* Many times the longest step of a batch, which batch_rows bounds. */
-#define HUNG_NS (30 * SECOND)
-/* Many times what reading or packing one tensor takes. */
-#define STUCK_NS (300 * SECOND)
-/* Longer than a stage may be silent: one that was stopped for a while and wakes up has what was sent to it. */
-#define LOST_NS (15 * SECOND)
+/* Beyond how long a stage may be silent: one that was stopped for a while and wakes up has what was sent to it. */
+#define LOST_MARGIN_NS (5 * SECOND)
+/* What reads or packs one tensor takes longer than a step of a batch. */
+#define LOADING_TIMES 10
 /* Longer between two ticks than any caller sleeps. */
 #define ABSENT_NS (5 * SECOND)
 
 typedef struct {
-    pk_protocol_member part;
-    int sender; /* who sends to it; PK_COORDINATOR */
+    int next, sender; /* whom it sends to, and who sends to it; PK_COORDINATOR */
     pk_member_state state;
     uint32_t epoch; /* that it was told of last */
     pk_stage_counters counters;
@@ -35,7 +30,7 @@ struct pk_protocol {
     member *members;
     size_t count;
     uint32_t epoch, recoveries;
-    uint64_t ticked_ns;
+    uint64_t silent_ns, hung_ns, ticked_ns;
     bool flowing, draining, failed;
     pk_action *actions; /* a ring would be too much: it is empty after every event */
     size_t action_count, action_next, action_room;
@@ -75,9 +70,29 @@ static size_t index_of(const pk_protocol *p, const member *m)
     return (size_t)(m - p->members);
 }
 
+/* How long it takes to be sure of a stall; 0: no time. */
+static uint64_t patience_ns(const pk_protocol *p, pk_fault fault)
+{
+    switch (fault) {
+    case PK_FAULT_SILENT:
+        return p->silent_ns;
+    case PK_FAULT_HUNG:
+    case PK_FAULT_MUTE:
+        return p->hung_ns;
+    case PK_FAULT_STUCK:
+        return LOADING_TIMES * p->hung_ns;
+    default:
+        return 0;
+    }
+}
+
 static void act(pk_protocol *p, const member *m, pk_action_kind kind)
 {
-    push(p, (pk_action){.kind = kind, .member = index_of(p, m), .epoch = p->epoch, .fault = m->fault});
+    push(p, (pk_action){.kind = kind,
+                        .member = index_of(p, m),
+                        .epoch = p->epoch,
+                        .fault = m->fault,
+                        .seconds = (uint32_t)(patience_ns(p, m->fault) / SECOND)});
 }
 
 static void apply(pk_protocol *p, member *m, pk_member_event event, uint64_t now);
@@ -207,6 +222,8 @@ pk_err pk_protocol_open(pk_protocol **out, pk_protocol_options options)
     *p = (pk_protocol){.count = options.count,
                        .epoch = options.epoch,
                        .recoveries = options.recoveries,
+                       .silent_ns = options.silent_ns,
+                       .hung_ns = options.hung_ns,
                        .ticked_ns = options.now,
                        .action_room = action_room(options.count)};
     p->members = calloc(p->count, sizeof *p->members);
@@ -216,10 +233,10 @@ pk_err pk_protocol_open(pk_protocol **out, pk_protocol_options options)
         return pk_fail(PK_NOMEM, "protocol of %zu stages", options.count);
     }
     for (size_t i = 0; i < p->count; i++)
-        p->members[i] = (member){.part = options.members[i], .sender = PK_COORDINATOR, .from.epoch = options.epoch};
+        p->members[i] = (member){.next = options.next[i], .sender = PK_COORDINATOR, .from.epoch = options.epoch};
     for (size_t i = 0; i < p->count; i++)
-        if (options.members[i].next != PK_COORDINATOR)
-            p->members[options.members[i].next].sender = (int)i;
+        if (options.next[i] != PK_COORDINATOR)
+            p->members[options.next[i]].sender = (int)i;
     for (size_t i = 0; i < p->count; i++)
         apply(p, &p->members[i], PK_EVENT_START, options.now);
     return PK_OK;
@@ -258,12 +275,16 @@ static pk_member_event event_of(pk_control_kind kind)
     }
 }
 
+static bool serves(const member *m)
+{
+    return m->state == PK_MEMBER_READY || m->state == PK_MEMBER_RESETTING;
+}
+
 /* To wait for a batch is no excuse for one that has not said ready: then its ready is lost. */
 static void take_figures(member *m, const pk_stage_counters *counters, uint64_t now)
 {
-    bool serving = m->state == PK_MEMBER_READY || m->state == PK_MEMBER_RESETTING;
     m->beat_ns = now;
-    if (counters->progress != m->counters.progress || (serving && counters->waiting_on == PK_WAIT_BATCH))
+    if (counters->progress != m->counters.progress || (serves(m) && counters->waiting_on == PK_WAIT_BATCH))
         m->progress_ns = now;
     m->counters = *counters;
 }
@@ -327,50 +348,49 @@ static void stall(pk_protocol *p, member *m, pk_fault fault, uint64_t now)
 /* Whom a member waits for in the end; NULL: the coordinator, which is not to blame for anything here. */
 static member *end_of_wait(pk_protocol *p, member *m)
 {
-    while (m->counters.waiting_on == PK_WAIT_NEXT && m->part.next != PK_COORDINATOR)
-        m = &p->members[m->part.next];
+    while (m->counters.waiting_on == PK_WAIT_NEXT && m->next != PK_COORDINATOR)
+        m = &p->members[m->next];
     return m->counters.waiting_on == PK_WAIT_NEXT || m->counters.waiting_on == PK_WAIT_TRACE ? NULL : m;
 }
 
-static bool stands_still(const member *m, uint64_t now, uint64_t limit)
+static bool stands_still(const pk_protocol *p, const member *m, pk_fault how, uint64_t now)
 {
-    return now > m->progress_ns + limit;
+    return now > m->progress_ns + patience_ns(p, how);
 }
 
-/* In its main loop: what it does comes in short pieces. */
 static void check_hung(pk_protocol *p, member *m, uint64_t now)
 {
-    if (!m->part.bounded || m->counters.waiting_on == PK_WAIT_BATCH || !stands_still(m, now, HUNG_NS))
+    if (m->counters.waiting_on == PK_WAIT_BATCH || !stands_still(p, m, PK_FAULT_HUNG, now))
         return;
     member *blamed = end_of_wait(p, m);
-    if (!blamed || !blamed->part.bounded)
+    if (!blamed)
         return;
     /* It takes nothing though somebody wants to give: whatever holds the link up is on its side. */
     bool deaf = blamed != m && blamed->counters.waiting_on == PK_WAIT_BATCH;
-    if (deaf || stands_still(blamed, now, HUNG_NS))
+    if (deaf || stands_still(p, blamed, PK_FAULT_HUNG, now))
         stall(p, blamed, deaf ? PK_FAULT_LOST : PK_FAULT_HUNG, now);
 }
 
 static void check_progress(pk_protocol *p, member *m, uint64_t now)
 {
     bool loading = m->state == PK_MEMBER_STARTING || m->state == PK_MEMBER_LOADING;
-    bool serving = m->state == PK_MEMBER_READY || m->state == PK_MEMBER_RESETTING;
-    if (now > m->beat_ns + SILENT_NS)
+    if (now > m->beat_ns + patience_ns(p, PK_FAULT_SILENT))
         stall(p, m, PK_FAULT_SILENT, now);
-    else if (loading && stands_still(m, now, STUCK_NS))
+    else if (loading && stands_still(p, m, PK_FAULT_STUCK, now))
         stall(p, m, PK_FAULT_STUCK, now);
-    else if (serving)
+    else if (serves(m))
         check_hung(p, m, now);
 }
 
 /* Keeps since when a receiver waits behind `at`; true when its sender has sent more for too long. */
-static bool waits_in_vain(uint64_t *at, uint64_t *since, uint64_t taken, uint64_t sent, uint64_t now)
+static bool waits_in_vain(const pk_protocol *p, uint64_t *at, uint64_t *since, uint64_t taken, uint64_t sent,
+                          uint64_t now)
 {
     if (*at != taken || sent <= taken) {
         *at = taken;
         *since = now;
     }
-    return now > *since + LOST_NS;
+    return now > *since + p->silent_ns + LOST_MARGIN_NS;
 }
 
 static uint64_t sent_to(const pk_protocol *p, const member *m)
@@ -389,10 +409,10 @@ static bool misses_batches(const pk_protocol *p, member *m, uint64_t now, pk_fau
         return false;
     uint64_t taken = c->waiting_on == PK_WAIT_BATCH ? c->last_in : UINT64_MAX;
     *fault = PK_FAULT_LOST;
-    if (waits_in_vain(&m->waits_at, &m->waits_ns, taken, sent_to(p, m), now))
+    if (waits_in_vain(p, &m->waits_at, &m->waits_ns, taken, sent_to(p, m), now))
         return true;
     *fault = PK_FAULT_UNHEARD;
-    return m->part.next == PK_COORDINATOR && waits_in_vain(&m->owes_at, &m->owes_ns, m->from.last, c->last_out, now);
+    return m->next == PK_COORDINATOR && waits_in_vain(p, &m->owes_at, &m->owes_ns, m->from.last, c->last_out, now);
 }
 
 /* Nobody has died: new links are enough. */
@@ -422,7 +442,7 @@ pk_err pk_protocol_arrived(pk_protocol *p, size_t index, const pk_batch *head, u
 static void check_answers(pk_protocol *p, uint64_t now)
 {
     for (member *m = p->members; m < p->members + p->count; m++)
-        if (m->state == PK_MEMBER_RESETTING && m->counters.waiting_on == PK_WAIT_BATCH && now > m->told_ns + HUNG_NS)
+        if (m->state == PK_MEMBER_RESETTING && m->counters.waiting_on == PK_WAIT_BATCH && now > m->told_ns + p->hung_ns)
             stall(p, m, PK_FAULT_MUTE, now);
 }
 

@@ -9,9 +9,10 @@
  * when the last one has answered batches may go again (FLOW). A process that is started meanwhile is assigned the new
  * epoch, and its ready counts as its answer.
  *
- * Stalls. A member is silent after 10 s without a beat. It hangs when its progress stands still for 30 s (300 s while
- * it loads) and it does not wait for a batch; where it waits for room at another member, the blame follows to that one,
- * to the end. Batches are lost where a member waits for one though its sender has sent more than it took, for 15 s.
+ * Stalls. A member is silent after silent_ns without a beat. It hangs when its progress stands still for hung_ns (ten
+ * times that while it loads) and it does not wait for a batch; where it waits for room at another member, the blame
+ * follows to that one, to the end. Batches are lost where a member waits for one though its sender has sent more than
+ * it took, for longer than it may be silent.
  *
  * The answer to a stage that died or stalled, and to lost batches, is a recovery: kill what is left of it, start it
  * again, and reset; as often as options.recoveries allows. After that it is the end: FAIL, once, and nothing more. */
@@ -29,24 +30,21 @@ typedef struct pk_protocol pk_protocol;
 enum { PK_COORDINATOR = -1 };
 
 typedef struct {
-    int next;     /* the member that it sends its batches to, or PK_COORDINATOR */
-    bool bounded; /* a step of it is short: one that takes 30 s hangs */
-} pk_protocol_member;
-
-typedef struct {
-    const pk_protocol_member *members; /* copied; whom nobody sends to is fed by the coordinator */
+    const int *next; /* [count], copied: whom each member sends its batches to; whom nobody sends to is fed by us */
     size_t count;
     uint32_t epoch;      /* the first one */
     uint32_t recoveries; /* how often the run goes on after a fault; 0: a fault is its end */
-    uint64_t now;        /* any clock in nanoseconds, as in every call */
+    uint64_t silent_ns, hung_ns;
+    uint64_t now; /* any clock in nanoseconds, as in every call */
 } pk_protocol_options;
 
+/* Where seconds follow, the text ends with "for". */
 #define PK_FAULTS(X)                                                                                                   \
     X(DIED, "died")                                                                                                    \
-    X(SILENT, "is silent: no beat for 10 s")                                                                           \
-    X(HUNG, "hangs: no progress for 30 s")                                                                             \
-    X(STUCK, "hangs: no progress for 300 s of loading")                                                                \
-    X(MUTE, "does not answer a reset for 30 s")                                                                        \
+    X(SILENT, "is silent: no beat for")                                                                                \
+    X(HUNG, "hangs: no progress for")                                                                                  \
+    X(STUCK, "hangs: no progress of its loading for")                                                                  \
+    X(MUTE, "does not answer a reset for")                                                                             \
     X(LOST, "waits for batches that were sent to it: they were lost")                                                  \
     X(UNHEARD, "has sent batches that did not come: they were lost")                                                   \
     X(BREACH, "breaks the protocol")
@@ -73,6 +71,7 @@ typedef struct {
     size_t member; /* not in RAISE, FLOW */
     uint32_t epoch;
     pk_fault fault;        /* FAIL, KILL */
+    uint32_t seconds;      /* of a fault that took time; else 0 */
     pk_member_state state; /* BREACH: it was in this state */
     pk_member_event event; /* BREACH: and said this */
 } pk_action;

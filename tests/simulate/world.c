@@ -609,13 +609,13 @@ static void make_requests(world *w)
 static void open_world(world *w)
 {
     static const int32_t end = MODEL_END;
-    pk_protocol_member members[STAGES_MOST];
+    int nexts[STAGES_MOST];
     w->stage_count = 2 + (int)dice_to(&w->q, STAGES_MOST - 2);
     w->recovers = dice_permille(&w->q, 600);
     for (int i = 0; i < w->stage_count; i++) {
         w->stages[i].index = i;
         w->stages[i].head = i + 1 == w->stage_count;
-        members[i] = (pk_protocol_member){.next = next_of(w, i), .bounded = true};
+        nexts[i] = next_of(w, i);
     }
     w->limits = (pk_scheduler_options){.batch_rows = 1 + (uint32_t)dice_to(&w->q, ROWS_MOST - 1),
                                        .sequences = 1 + (uint32_t)dice_to(&w->q, 3),
@@ -626,9 +626,11 @@ static void open_world(world *w)
                                        .end_tokens = &end,
                                        .end_token_count = 1};
     w->persisted = w->bound = 1;
-    if (pk_protocol_open(&w->protocol, (pk_protocol_options){.members = members,
+    if (pk_protocol_open(&w->protocol, (pk_protocol_options){.next = nexts,
                                                              .count = (size_t)w->stage_count,
                                                              .epoch = 1,
+                                                             .silent_ns = 10 * SECOND,
+                                                             .hung_ns = 30 * SECOND,
                                                              .recoveries = w->recovers ? RECOVERIES : 0}) ||
         pk_scheduler_open(&w->scheduler, w->limits))
         abort();
