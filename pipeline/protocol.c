@@ -23,7 +23,7 @@ typedef struct {
     pk_stream from;                /* what comes from it to here */
     uint64_t waits_at, waits_ns;   /* it waits for the batch behind this number, since */
     uint64_t owes_at, owes_ns;     /* the coordinator waits for the one behind this number, since */
-    pk_fault fault;                /* why it is condemned */
+    pk_fault fault;                /* DIED, or why it is condemned */
 } member;
 
 struct pk_protocol {
@@ -88,11 +88,16 @@ static uint64_t patience_ns(const pk_protocol *p, pk_fault fault)
 
 static void act(pk_protocol *p, const member *m, pk_action_kind kind)
 {
+    push(p, (pk_action){.kind = kind, .member = index_of(p, m), .epoch = p->epoch});
+}
+
+static void act_on_fault(pk_protocol *p, const member *m, pk_action_kind kind, pk_fault fault)
+{
     push(p, (pk_action){.kind = kind,
                         .member = index_of(p, m),
                         .epoch = p->epoch,
-                        .fault = m->fault,
-                        .seconds = (uint32_t)(patience_ns(p, m->fault) / SECOND)});
+                        .fault = fault,
+                        .seconds = (uint32_t)(patience_ns(p, fault) / SECOND)});
 }
 
 static void apply(pk_protocol *p, member *m, pk_member_event event, uint64_t now);
@@ -111,10 +116,10 @@ static void raise_epoch(pk_protocol *p, uint64_t now)
 }
 
 /* Whether the run goes on after a fault; if not, it fails here. */
-static bool spend_recovery(pk_protocol *p, const member *m)
+static bool spend_recovery(pk_protocol *p, const member *m, pk_fault fault)
 {
     if (p->recoveries == 0 || p->draining) {
-        act(p, m, PK_ACT_FAIL);
+        act_on_fault(p, m, PK_ACT_FAIL, fault);
         return false;
     }
     p->recoveries--;
@@ -123,15 +128,13 @@ static bool spend_recovery(pk_protocol *p, const member *m)
 
 static void condemn(pk_protocol *p, member *m)
 {
-    if (p->recoveries == 0 || p->draining)
-        act(p, m, PK_ACT_FAIL);
-    else
-        act(p, m, PK_ACT_KILL); /* the recovery begins with its end */
+    bool last = p->recoveries == 0 || p->draining;
+    act_on_fault(p, m, last ? PK_ACT_FAIL : PK_ACT_KILL, m->fault); /* a recovery begins with its end */
 }
 
 static void mourn(pk_protocol *p, member *m, uint64_t now)
 {
-    if (!spend_recovery(p, m))
+    if (!spend_recovery(p, m, m->fault))
         return;
     raise_epoch(p, now);
     apply(p, m, PK_EVENT_START, now);
@@ -418,11 +421,11 @@ static bool misses_batches(const pk_protocol *p, member *m, uint64_t now, pk_fau
 /* Nobody has died: new links are enough. */
 static void check_losses(pk_protocol *p, uint64_t now)
 {
+    pk_fault fault;
     for (member *m = p->members; p->flowing && !p->draining && m < p->members + p->count; m++)
-        if (misses_batches(p, m, now, &m->fault)) {
-            if (spend_recovery(p, m))
+        if (misses_batches(p, m, now, &fault)) {
+            if (spend_recovery(p, m, fault))
                 raise_epoch(p, now);
-            m->fault = PK_FAULT_DIED;
             return;
         }
 }

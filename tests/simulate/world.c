@@ -68,6 +68,7 @@ typedef struct {
     fault faults[FAULTS_MOST];
     size_t fault_count;
     bool earnest, recovers, draining; /* earnest: a fault has happened that may end a run */
+    bool died;                        /* the event is the end of a stage that nobody had condemned */
     uint64_t quiet_ns;                /* when the last fault is over */
     uint64_t asleep_until;            /* the coordinator */
     uint64_t link_free[STAGES_MOST + 1], control_free[STAGES_MOST], hear_free[STAGES_MOST]; /* first in, first out */
@@ -351,8 +352,10 @@ static void take_outcomes(world *w)
         start_drain(w);
 }
 
-static void end_by_fault(world *w)
+static void end_by_fault(world *w, pk_fault named)
 {
+    if (w->died && named != PK_FAULT_DIED)
+        violate(w, "a death is called something else");
     w->ended = true;
     w->report->failed_clean = true;
     if (!w->earnest)
@@ -412,7 +415,7 @@ static void perform(world *w, const pk_action *action)
         die(w, &w->stages[action->member]);
         break;
     case PK_ACT_FAIL:
-        end_by_fault(w);
+        end_by_fault(w, action->fault);
         break;
     }
 }
@@ -439,7 +442,7 @@ static void take_answers(world *w, post *mail)
     if (err == PK_AGAIN)
         return;
     if (err) {
-        end_by_fault(w);
+        end_by_fault(w, PK_FAULT_UNHEARD);
         return;
     }
     w->in_flight--;
@@ -728,8 +731,10 @@ static void coordinator_event(world *w, event *e)
         take_answers(w, e->mail);
     else if (e->kind == EVENT_HEAR)
         hear(w, e);
-    else if (e->kind == EVENT_EXIT)
+    else if (e->kind == EVENT_EXIT) {
+        w->died = pk_protocol_state(w->protocol, (size_t)e->stage) != PK_MEMBER_CONDEMNED;
         pk_protocol_exited(w->protocol, (size_t)e->stage, w->now);
+    }
     else if (e->kind == EVENT_DEADLINE)
         end_of_drain(w);
     else if (e->kind == EVENT_TICK) {
@@ -746,6 +751,7 @@ static void happen(world *w, event *e)
         return;
     }
     w->number++;
+    w->died = false;
     remember(w, e);
     if (e->kind == EVENT_FAULT)
         strike(w, &w->faults[e->argument]);

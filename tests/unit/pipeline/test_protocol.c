@@ -354,6 +354,9 @@ static void a_death_is_the_end_where_nothing_is_recovered(void **state)
 {
     bench *b = open_ready(0);
     (void)state;
+    send(b, 1);
+    b->counters[HEAD].last_out = 1;
+    assert_false(pass(b, 5, PK_COORDINATOR)); /* what is suspected is not said */
     pk_protocol_exited(b->p, HIGH, b->now);
     take_actions(b);
     assert_int_equal(b->count, 1);
