@@ -41,7 +41,7 @@ class Resets:
         self._random = random.Random(seed)
         self._place = Workplace(build, SHAPE, endless=True)
         self._place.write_documents(DOCUMENTS, 1200)
-        self._place.write_documents(2, 12000, "long")
+        self._place.write_documents(2, 20000, "long")
         self._sampled = ("--set", "generation.seed=11")
 
     def _start(self, inputs: str, out: str, options: tuple) -> Running:
@@ -101,7 +101,7 @@ class Resets:
         return self._disturbed("docs", "loading", DECODE, self._pauses(8, 0.1), 4, self._at_work)
 
     def resets_while_prompts_are_read_change_no_byte(self) -> list[str]:
-        return self._disturbed("long", "prefill", PREFILL, self._pauses(5, 0.3), 2, self._at_work)
+        return self._disturbed("long", "prefill", PREFILL, self._pauses(6, 0.15), 2, self._at_work)
 
     def resets_while_a_text_is_tokenized_change_no_byte(self) -> list[str]:
         folder = self._place.folder / "huge"
