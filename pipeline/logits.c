@@ -170,6 +170,7 @@ static pk_err submit(job *j)
                                &(pk_request){.ids = o->ids->lists[i].ids,
                                              .count = o->ids->lists[i].count,
                                              .max_tokens = o->greedy,
+                                             .top_p = 1,
                                              .want = o->last_only ? PK_WANT_LAST : PK_WANT_ALL,
                                              .decode_from = o->decode_from,
                                              .state = o->internals},
