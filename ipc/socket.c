@@ -152,6 +152,9 @@ void pk_socket_close(pk_socket **socket)
 {
     if (!*socket)
         return;
+    /* While somebody is there to hear it: libzmq waits for ever to tell an event to a monitor that has gone. */
+    if ((*socket)->monitor)
+        zmq_socket_monitor((*socket)->zmq, NULL, 0);
     if ((*socket)->zmq)
         zmq_close((*socket)->zmq);
     if ((*socket)->monitor)
