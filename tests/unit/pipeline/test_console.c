@@ -210,6 +210,7 @@ static void a_pointer_that_outlived_its_run_is_no_live_run(void **state)
     assert_int_equal(pointer.pid, getpid());
     end_server();
     pk_console_close(&console);
+    pk_net_close(&net); /* which waits until the listener is gone */
     assert_int_equal(pk_console_pointer_write(".", &pointer), PK_OK);
     assert_refused("echo", 0, PK_CLOSED, "no run is live in .");
     FILE *file = fopen("console", "w");
