@@ -43,7 +43,7 @@ PROMETHEUS_LINE = re.compile(
 
 class Live:
     def __init__(self, build: Path) -> None:
-        self._place = Workplace(build, SHAPE, endless=True)
+        self._place = Workplace(build, SHAPE, endless=True, cut=("0-1", "2-3"))
         self._place.write_documents(DOCUMENTS, 1200)
         undisturbed = self._start("undisturbed").end().expect(0)
         if undisturbed:
