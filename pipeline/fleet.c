@@ -542,13 +542,15 @@ static void take_signals(pk_fleet *fleet)
     }
 }
 
-/* Its last words travel on another socket than its death, and may come a little later: a stage that failed by itself
- * has said why before it exited. */
+/* Its last words travel on another socket than its death, and may come a little later, behind those of others: a stage
+ * that failed by itself has said why before it exited. */
 static pk_err take_last_words(pk_fleet *fleet, const member *m)
 {
+    uint64_t now = pk_clock_ns(), end = now + LAST_WORDS_MS * UINT64_C(1000000);
     pk_err err = take_messages(fleet);
-    if (!err && !m->reason[0] && pk_process_failed(&m->process) && !(err = pk_poll(fleet->items, 1, LAST_WORDS_MS)))
-        err = take_messages(fleet);
+    for (; !err && !m->reason[0] && pk_process_failed(&m->process) && now < end; now = pk_clock_ns())
+        if (!(err = pk_poll(fleet->items, 1, (int)((end - now) / 1000000) + 1)))
+            err = take_messages(fleet);
     return err;
 }
 
