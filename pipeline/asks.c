@@ -218,6 +218,8 @@ static pk_err fill(pk_request_line *out, const char *prompt, const char *documen
         pk_json_text_bytes(&text, prompt, plain);
         prompt += plain;
         if (!strncmp(prompt, DOCUMENT, strlen(DOCUMENT))) {
+            out->document_begin = text.used;
+            out->document_bytes = bytes;
             pk_json_text_bytes(&text, document, bytes);
             prompt += strlen(DOCUMENT);
         } else if (!strncmp(prompt, QUESTION, strlen(QUESTION))) {

@@ -25,6 +25,7 @@ typedef struct {
     bool calls;                         /* tool calls are to be looked for in the answer */
     char *prompt;                       /* the text to be tokenized, prompt_bytes of it; owned; NULL: ids */
     size_t prompt_bytes;
+    size_t document_begin, document_bytes; /* where the prompt has the document; 0 bytes: it has none */
     int32_t *ids; /* owned; NULL: prompt. Only known not to be negative: the vocabulary is the model's. */
     uint32_t id_count;
     pk_generation generation;

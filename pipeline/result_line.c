@@ -54,6 +54,16 @@ static void put_message(pk_json_text *out, const pk_choice *choice)
     pk_json_text_raw(out, "}");
 }
 
+static void put_quote(pk_json_text *out, pk_quote quote)
+{
+    if (!quote.line)
+        return;
+    pk_json_text_raw(out, ", \"quote\": {\"begin\": %zu, \"end\": %zu, \"line\": ", quote.begin,
+                     quote.begin + quote.bytes);
+    pk_json_text_string(out, quote.line, quote.bytes);
+    pk_json_text_raw(out, "}");
+}
+
 static void put_choices(pk_json_text *out, const pk_result *result)
 {
     pk_json_text_raw(out, "\"choices\": [");
@@ -67,6 +77,7 @@ static void put_choices(pk_json_text *out, const pk_result *result)
             put_message(out, choice);
         pk_json_text_raw(out, ", \"finish_reason\": ");
         pk_json_text_word(out, choice->calls.count ? "tool_calls" : choice->finish_reason);
+        put_quote(out, choice->quote);
         pk_json_text_raw(out, "}");
     }
     pk_json_text_raw(out, "]");

@@ -6,6 +6,7 @@
 #define PK_PIPELINE_RESULT_LINE_H
 
 #include "pipeline/json_text.h"
+#include "pipeline/quote.h"
 #include "pipeline/reasoning.h"
 
 #include <stddef.h>
@@ -19,6 +20,7 @@ typedef struct {
     bool reasoned;             /* reasoning counts, even when it is empty */
     pk_text_view calls;        /* OpenAI's array of tool calls, as JSON; empty: none */
     const char *finish_reason; /* "stop", "length"; where there are calls "tool_calls" is said instead */
+    pk_quote quote;            /* line NULL: none */
 } pk_choice;
 
 typedef struct {

@@ -347,27 +347,45 @@ static pk_err end_request(pk_results *results, const char *custom_id, pk_request
                                 (pk_request_end){.state = state, .input = input, .lengths = lengths});
 }
 
+/* What stands below the answer: its line end, and the document's line that it stands in. malloc'd; NULL: no memory. */
+static char *readable_tail(const pk_choice *choice)
+{
+    char *tail;
+    pk_quote quote = choice->quote;
+    pk_text_view content = choice->content;
+    const char *end = content.count && content.bytes[content.count - 1] == '\n' ? "" : "\n";
+    if (!quote.line)
+        return strdup(end);
+    if (asprintf(&tail, "%s\n> %.*s\n\nbytes %zu to %zu of the document\n", end, (int)quote.bytes, quote.line,
+                 quote.begin, quote.begin + quote.bytes) < 0)
+        return NULL;
+    return tail;
+}
+
 /* A file for each answer; answer 0: the only one. */
-static pk_err put_readable(const pk_results *results, const char *custom_id, size_t answer, pk_text_view content)
+static pk_err put_readable(const pk_results *results, const char *custom_id, size_t answer, const pk_choice *choice)
 {
     char name[PK_RESULT_NAME_BYTES];
-    bool ends = content.count && content.bytes[content.count - 1] == '\n';
+    char *tail = readable_tail(choice);
+    if (!tail)
+        return pk_fail(PK_NOMEM, "no memory for an answer");
     pk_result_name(name, custom_id, answer);
-    return pk_folder_put(results->folder, name,
-                         (pk_folder_data){
-                             .head = content.bytes,
-                             .head_bytes = content.count,
-                             .tail = "\n",
-                             .tail_bytes = ends ? 0 : 1,
-                         });
+    pk_err err = pk_folder_put(results->folder, name,
+                               (pk_folder_data){
+                                   .head = choice->content.bytes,
+                                   .head_bytes = choice->content.count,
+                                   .tail = tail,
+                                   .tail_bytes = strlen(tail),
+                               });
+    free(tail);
+    return err;
 }
 
 static pk_err put_all_readable(const pk_results *results, const pk_result *result)
 {
     pk_err err = PK_OK;
     for (size_t i = 0; !err && results->dir && i < result->choice_count; i++)
-        err =
-            put_readable(results, result->custom_id, result->choice_count > 1 ? i + 1 : 0, result->choices[i].content);
+        err = put_readable(results, result->custom_id, result->choice_count > 1 ? i + 1 : 0, &result->choices[i]);
     return err;
 }
 

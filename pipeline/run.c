@@ -49,6 +49,8 @@ typedef struct {
     uint32_t prompt_tokens;
     answer *answers; /* [choices], while it runs */
     uint32_t choices, answered;
+    char *document; /* a copy while it runs; NULL: nothing to quote from */
+    size_t document_bytes;
 } request;
 
 /* What a sequence is for; the sequence's number is its text id at the detokenize stage. */
@@ -80,19 +82,22 @@ static const char *custom_id_of(const run *r, const request *q)
     return r->asks.items[q - r->requests].custom_id;
 }
 
-static void free_answers(request *q)
+/* What only a running request has. */
+static void release(request *q)
 {
     for (uint32_t i = 0; q->answers && i < q->choices; i++)
         free(q->answers[i].text);
     free(q->answers);
     q->answers = NULL;
+    free(q->document);
+    q->document = NULL;
 }
 
 static pk_err fail_request(run *r, request *q, const char *code)
 {
     char message[PK_ERROR_TEXT_BYTES];
     snprintf(message, sizeof message, "%s", pk_error_text());
-    free_answers(q);
+    release(q);
     q->state = ENDED;
     q->failed = true;
     r->report->progress.ended++;
@@ -161,9 +166,24 @@ static pk_err submit_ids(run *r, request *q, const pk_request_line *line)
     return submit(r, q, line->ids, line->id_count);
 }
 
+/* Answers are quoted from it; the prompt that holds it is the engine's and goes when it is tokenized. */
+static pk_err keep_document(request *q, const pk_request_line *line)
+{
+    if (!line->document_bytes)
+        return PK_OK;
+    if (!(q->document = malloc(line->document_bytes)))
+        return pk_fail(PK_NOMEM, "a document of %zu bytes", line->document_bytes);
+    memcpy(q->document, line->prompt + line->document_begin, line->document_bytes);
+    q->document_bytes = line->document_bytes;
+    return PK_OK;
+}
+
 /* The line's prompt is the engine's from here on. */
 static pk_err encode(run *r, request *q, pk_request_line *line)
 {
+    pk_err err = keep_document(q, line);
+    if (err)
+        return err;
     char *prompt = line->prompt;
     line->prompt = NULL;
     q->state = ENCODING;
@@ -215,6 +235,7 @@ static pk_err take_ids(void *context, uint32_t text_id, const int32_t *ids, size
     r->encoding = false;
     r->under_way--;
     if (r->report->drained) { /* it has not begun yet: the next run does it */
+        release(q);
         q->state = QUEUED;
         return PK_OK;
     }
@@ -263,6 +284,14 @@ static pk_choice choice_of(const run *r, const request *q, const answer *a, pk_j
     return choice;
 }
 
+static void quote(const run *r, const request *q, pk_choice *choice)
+{
+    const pk_question *question = r->asks.items[q - r->requests].question;
+    if (q->document && question)
+        pk_quote_find(&choice->quote, q->document, q->document_bytes, choice->content.bytes, choice->content.count,
+                      question->text);
+}
+
 static void compare_to_truth(run *r, const request *q, const pk_choice *first)
 {
     const pk_question *question = r->asks.items[q - r->requests].question;
@@ -284,6 +313,7 @@ static pk_err put_result(run *r, request *q)
     }
     for (uint32_t i = 0; i < q->choices; i++) {
         choices[i] = choice_of(r, q, &q->answers[i], &calls[i]);
+        quote(r, q, &choices[i]);
         tokens += q->answers[i].tokens;
     }
     compare_to_truth(r, q, &choices[0]);
@@ -303,7 +333,7 @@ out:
         pk_json_text_fini(&calls[i]);
     free(calls);
     free(choices);
-    free_answers(q);
+    release(q);
     return err;
 }
 
@@ -795,7 +825,7 @@ static void fini(run *r)
     pk_fleet_close(&r->fleet);
     pk_results_close(&r->results);
     for (size_t i = 0; r->requests && i < r->asks.count; i++)
-        free_answers(&r->requests[i]);
+        release(&r->requests[i]);
     free(r->requests);
     free(r->purposes);
     pk_asks_fini(&r->asks);

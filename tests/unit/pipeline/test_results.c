@@ -96,6 +96,24 @@ static void a_result_is_a_line_and_a_readable_file(void **state)
     free(line);
 }
 
+static void a_quote_stands_in_the_line_and_below_the_answer(void **state)
+{
+    pk_results *results = open_results();
+    pk_result result = answer("a.txt#1", "Edith Crane");
+    pk_choice choice = result.choices[0];
+    (void)state;
+    result.choices = &choice;
+    choice.quote = (pk_quote){.line = "Paid to \"Edith Crane\".\r\nNo more", .bytes = 22, .begin = 40};
+    assert_int_equal(pk_results_put(results, &result), PK_OK);
+    pk_results_close(&results);
+    assert_place_holds("out/deep/a.txt.1.md",
+                       "Edith Crane\n\n> Paid to \"Edith Crane\".\n\nbytes 40 to 62 of the document\n");
+    char *line = place_read("out/deep/results.jsonl");
+    assert_non_null(strstr(line, "\"finish_reason\": \"stop\", \"quote\": {\"begin\": 40, \"end\": 62, \"line\": "
+                                 "\"Paid to \\\"Edith Crane\\\".\"}}]"));
+    free(line);
+}
+
 static void a_failure_is_a_line_of_errors_only(void **state)
 {
     pk_results *results = open_results();
@@ -765,6 +783,7 @@ int main(void)
         IN_PLACE(a_withdrawal_that_was_cut_short_is_whole_or_not_at_all),
         IN_PLACE(a_summary_is_missing_until_it_is_written),
         IN_PLACE(a_result_is_a_line_and_a_readable_file),
+        IN_PLACE(a_quote_stands_in_the_line_and_below_the_answer),
         IN_PLACE(a_failure_is_a_line_of_errors_only),
         IN_PLACE(a_message_that_was_cut_within_a_character_is_still_json),
         IN_PLACE(reopening_resumes_and_leaves_equal_bytes),
