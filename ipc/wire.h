@@ -27,6 +27,7 @@ typedef enum {
     PK_OP_START = 1,          /* the sequence begins; argument: the positions to make room for */
     PK_OP_END = 5,            /* the sequence is forgotten, after the span's tokens */
     PK_OP_STATE = 6,          /* send the lightning states after the span's tokens on the trace link */
+    PK_OP_MARKUP = 7,         /* beside the START of a text: added tokens in it count, it is no document */
     PK_OP_TRACE_HIDDEN = 16,  /* in a trace: F32 [rows, hidden], the layer's output; argument: the layer */
     PK_OP_TRACE_ROUTER = 17,  /* I32 [rows, chosen], expert ids, best first */
     PK_OP_TRACE_WEIGHTS = 18, /* F32 [rows, chosen] */

@@ -133,9 +133,10 @@ pk_err pk_engine_submit(pk_engine *engine, const pk_request *request, uint32_t *
     return pk_scheduler_submit(engine->scheduler, request, sequence);
 }
 
-pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, char *text, size_t bytes, uint32_t most)
+pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, char *text, size_t bytes, uint32_t most, bool markup)
 {
-    return pk_texts_add(engine->texts[PK_PORT_TOKENIZE], text_id, text, bytes, most);
+    return pk_texts_add(engine->texts[PK_PORT_TOKENIZE], text_id, text, bytes,
+                        (pk_text_options){.argument = most, .markup = markup});
 }
 
 pk_err pk_engine_decode(pk_engine *engine, uint32_t text_id, const int32_t *ids, size_t count)
@@ -144,7 +145,7 @@ pk_err pk_engine_decode(pk_engine *engine, uint32_t text_id, const int32_t *ids,
     if (!copy)
         return pk_fail(PK_NOMEM, "%zu ids", count);
     memcpy(copy, ids, count * sizeof *copy);
-    return pk_texts_add(engine->texts[PK_PORT_DETOKENIZE], text_id, copy, count, 0);
+    return pk_texts_add(engine->texts[PK_PORT_DETOKENIZE], text_id, copy, count, (pk_text_options){0});
 }
 
 static pk_err send_piece(pk_engine *engine, pk_fleet_port port)

@@ -43,7 +43,7 @@ void pk_engine_close(pk_engine **engine);
 
 /* Takes the text (malloc'd), even on failure. `most`: more tokens than this are an error of the text's (encoded's
  * too_many). */
-pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, char *text, size_t bytes, uint32_t most);
+pk_err pk_engine_encode(pk_engine *engine, uint32_t text_id, char *text, size_t bytes, uint32_t most, bool markup);
 /* Copies the ids. */
 pk_err pk_engine_decode(pk_engine *engine, uint32_t text_id, const int32_t *ids, size_t count);
 pk_err pk_engine_submit(pk_engine *engine, const pk_request *request, uint32_t *sequence);

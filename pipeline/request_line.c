@@ -358,7 +358,7 @@ pk_err pk_request_line_read(pk_request_line *out, const char *line, size_t bytes
 {
     reading r = {.out = out, .code = PK_REQUEST_INVALID_JSON};
     pk_json *root = NULL;
-    *out = (pk_request_line){.generation = *defaults, .choices = 1, .calls = true};
+    *out = (pk_request_line){.generation = *defaults, .choices = 1, .calls = true, .markup = true};
     pk_err err = pk_json_open(&root, line, bytes, bytes);
     if (!err)
         err = read_root(&r, root);

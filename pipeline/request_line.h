@@ -23,6 +23,7 @@ typedef struct {
     char custom_id[PK_CUSTOM_ID_BYTES]; /* "" where the line has none that could be read */
     bool chat;                          /* answered as a chat completion, else as a text completion */
     bool calls;                         /* tool calls are to be looked for in the answer */
+    bool markup;                        /* the names of special tokens in the prompt are these tokens */
     char *prompt;                       /* the text to be tokenized, prompt_bytes of it; owned; NULL: ids */
     size_t prompt_bytes;
     size_t document_begin, document_bytes; /* where the prompt has the document; 0 bytes: it has none */

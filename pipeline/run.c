@@ -190,7 +190,7 @@ static pk_err encode(run *r, request *q, pk_request_line *line)
     r->encoding = true;
     r->under_way++;
     return pk_engine_encode(r->engine, (uint32_t)(q - r->requests), prompt, line->prompt_bytes,
-                            r->options->pipeline->limits.context);
+                            r->options->pipeline->limits.context, line->markup);
 }
 
 static pk_err start_request(run *r, request *q)

@@ -125,7 +125,7 @@ pk_speeds pk_speeds_read(uint32_t cores)
                                                                             : parse_file(&found, text, bytes, cores);
     free(text);
     if (!why) {
-        snprintf(found.source, sizeof found.source, "measured by penstock doctor, %s", path);
+        snprintf(found.source, sizeof found.source, "what penstock doctor measured, %s", path);
         return found;
     }
     snprintf(speeds.source, sizeof speeds.source, "built-in ratios (%s %s)", path, why);

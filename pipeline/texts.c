@@ -6,7 +6,8 @@
 
 typedef struct text {
     struct text *next;
-    uint32_t id, argument;
+    uint32_t id;
+    pk_text_options options;
     char *data;
     uint64_t elements, sent;
     bool all_sent; /* an empty text has one piece, too */
@@ -25,7 +26,7 @@ struct pk_texts {
     text *told; /* whose answer the caller looks at */
     uint64_t number;
     pk_span span; /* of the piece at hand, and its ops */
-    pk_op ops[2];
+    pk_op ops[3];
 };
 
 pk_err pk_texts_open(pk_texts **out, pk_texts_way way)
@@ -64,14 +65,14 @@ void pk_texts_close(pk_texts **texts)
     *texts = NULL;
 }
 
-pk_err pk_texts_add(pk_texts *texts, uint32_t id, void *data, uint64_t elements, uint32_t argument)
+pk_err pk_texts_add(pk_texts *texts, uint32_t id, void *data, uint64_t elements, pk_text_options options)
 {
     text *t = calloc(1, sizeof *t);
     if (!t) {
         free(data);
         return pk_fail(PK_NOMEM, "text");
     }
-    *t = (text){.id = id, .argument = argument, .data = data, .elements = elements};
+    *t = (text){.id = id, .options = options, .data = data, .elements = elements};
     *texts->last = t;
     texts->last = &t->next;
     return PK_OK;
@@ -99,7 +100,9 @@ void pk_texts_next(pk_texts *texts, pk_batch *head, const void **data)
     texts->span = (pk_span){.sequence = t->id, .position = (uint32_t)t->sent, .count = count};
     *data = t->data + t->sent * element_bytes;
     if (t->sent == 0)
-        texts->ops[op_count++] = (pk_op){.code = PK_OP_START, .argument = t->argument};
+        texts->ops[op_count++] = (pk_op){.code = PK_OP_START, .argument = t->options.argument};
+    if (t->sent == 0 && t->options.markup)
+        texts->ops[op_count++] = (pk_op){.code = PK_OP_MARKUP};
     t->sent += count;
     t->all_sent = t->sent == t->elements;
     if (t->all_sent)

@@ -26,9 +26,13 @@ typedef struct {
 pk_err pk_texts_open(pk_texts **out, pk_texts_way way);
 void pk_texts_close(pk_texts **texts);
 
-/* A text to be sent: takes `data` (malloc'd), even on failure. argument: of START. Ids of texts under way are distinct.
- */
-pk_err pk_texts_add(pk_texts *texts, uint32_t id, void *data, uint64_t elements, uint32_t argument);
+typedef struct {
+    uint32_t argument; /* of START */
+    bool markup;       /* PK_OP_MARKUP */
+} pk_text_options;
+
+/* A text to be sent: takes `data` (malloc'd), even on failure. Ids of texts under way are distinct. */
+pk_err pk_texts_add(pk_texts *texts, uint32_t id, void *data, uint64_t elements, pk_text_options options);
 
 /* Whether a piece waits to be sent. */
 bool pk_texts_waiting(const pk_texts *texts);

@@ -29,7 +29,7 @@ static pk_err encode(pk_engine *engine, uint32_t id, const pk_text_view *text)
     if (!copy)
         return pk_fail(PK_NOMEM, "a text of %zu bytes", text->bytes);
     memcpy(copy, text->text, text->bytes);
-    return pk_engine_encode(engine, id, copy, text->bytes, UINT32_MAX);
+    return pk_engine_encode(engine, id, copy, text->bytes, UINT32_MAX, false);
 }
 
 static pk_err work(job *j, pk_fleet *fleet, pk_engine *engine, const pk_text_view *texts, size_t count)

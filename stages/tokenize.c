@@ -118,7 +118,7 @@ static pk_err encode(const pk_tokenize *t, const pk_open_text *text, uint32_t se
     *too_many = UINT32_MAX;
     if (text->bytes > PK_TOKENIZER_TEXT_BYTES)
         return PK_OK;
-    pk_err err = pk_encoder_run(t->encoder, PK_ADDED_NONE, text->text.bytes, text->text.count, ids);
+    pk_err err = pk_encoder_run(t->encoder, text->added, text->text.bytes, text->text.count, ids);
     if (err == PK_NOMEM || err == PK_INVALID) {
         pk_log_warn("text not encoded sequence=%" PRIu32 " bytes=%" PRIu64 " error=\"%s\"", sequence, text->bytes,
                     pk_error_text());
@@ -141,12 +141,12 @@ static pk_err finish_text(pk_tokenize *t, const addressee *to, size_t slot)
     return pk_pass(err, "text %" PRIu32, to->sequence);
 }
 
-static pk_err start_text(pk_tokenize *t, uint32_t sequence, uint32_t allowed)
+static pk_err start_text(pk_tokenize *t, uint32_t sequence, uint32_t allowed, bool markup)
 {
     size_t slot;
     pk_err err = pk_slots_take(t->slots, sequence, UINT32_MAX, &slot);
     if (!err)
-        t->texts[slot] = (pk_open_text){.allowed = allowed};
+        t->texts[slot] = (pk_open_text){.allowed = allowed, .added = markup ? PK_ADDED_ALL : PK_ADDED_NONE};
     return err;
 }
 
@@ -169,7 +169,7 @@ static pk_err take_piece(pk_tokenize *t, const pk_batch *in, uint32_t index, con
     size_t slot;
     pk_err err = PK_OK;
     if (pk_batch_has_op(in, index, PK_OP_START, &allowed))
-        err = start_text(t, span->sequence, allowed);
+        err = start_text(t, span->sequence, allowed, pk_batch_has_op(in, index, PK_OP_MARKUP, NULL));
     if (!err)
         err = pk_slots_find(t->slots, span->sequence, &slot);
     if (!err)

@@ -16,6 +16,7 @@ typedef struct {
     pk_text text;
     uint64_t bytes;   /* that have come; beyond PK_TOKENIZER_TEXT_BYTES they are only counted */
     uint32_t allowed; /* tokens */
+    pk_added added;   /* which added tokens count in it */
 } pk_open_text;
 
 /* The stage's own memory; zeroed before open. */

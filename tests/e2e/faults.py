@@ -374,9 +374,9 @@ class Faults:
         return self._stage_hangs("detokenize", "detokenize")
 
     def a_text_that_takes_long_to_tokenize_is_no_hang(self) -> list[str]:
-        """One word of 12 MiB takes twice the deadline and more; what counts is that it goes on."""
+        """One word of 24 MiB takes twice the deadline and more; what counts is that it goes on."""
         random = Random(1)
-        (self._place.folder / "word.txt").write_text("".join(random.choices("etaoinshrdlu", k=12 << 20)))
+        (self._place.folder / "word.txt").write_text("".join(random.choices("etaoinshrdlu", k=24 << 20)))
         begin = time.monotonic()
         ended = self._place.run(["word.txt"], "word", "--set", "limits.hung_seconds=2")
         took = time.monotonic() - begin

@@ -127,7 +127,7 @@ class Plan:
         found += [f"no advice: {f}" for f in answer["findings"] if f["verdict"] != "ok" and not f["advice"]]
         found += [f"{key}: {pair}" for key, pair in answer["speeds"].items() if not all(v > 0 for v in pair)]
         plan = self._plan("-m", self._place.model)
-        found += [] if plan["speeds"].startswith("measured by penstock doctor") else [f"the plan's speeds are {plan['speeds']}"]
+        found += [] if plan["speeds"].startswith("what penstock doctor measured") else [f"the plan's speeds are {plan['speeds']}"]
         left = [p.name for p in self._place.folder.iterdir() if p.name.startswith(".penstock-doctor")]
         return found + [f"left behind: {name}" for name in left]
 

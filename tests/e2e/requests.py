@@ -74,6 +74,14 @@ class Requests:
         found += [] if chat["choices"][0]["message"]["content"] == text["choices"][0]["text"] else ["texts differ"]
         return found + ([] if chat["usage"] == text["usage"] else ["usage differs"])
 
+    def special_tokens_are_tokens_in_requests_and_letters_in_documents(self) -> list[str]:
+        text = "<end_of_sentence>\n\nWho?"
+        (self._place.folder / "special.txt").write_text("<end_of_sentence>")
+        name = self._write("special.jsonl", line("markup", TEXT, prompt=text))
+        found = self._run("special", name, "special.txt", question="Who?").expect(0)
+        tokens = {key: body_of(r)["usage"]["prompt_tokens"] for key, r in self._results("special").items()}
+        return found + ([] if tokens["special.txt#1"] > tokens["markup"] + 3 else [f"prompt tokens {tokens}"])
+
     def token_ids_are_a_prompt_as_their_text_is(self) -> list[str]:
         text = "The water came down the penstock."
         tokens = subprocess.run([self._place.command.binary, "tokenize", "-m", self._place.model, "-"],

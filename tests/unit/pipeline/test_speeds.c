@@ -28,7 +28,7 @@ static void what_was_written_is_read_back(void **state)
     assert_int_equal(back.threads, 2);
     assert_true(back.product_64.one == 50.25 && back.product_64.all == 91.5);
     assert_true(back.calls.one == speeds.calls.one);
-    assert_non_null(strstr(back.source, "measured by penstock doctor, "));
+    assert_non_null(strstr(back.source, "what penstock doctor measured, "));
     assert_non_null(strstr(back.source, "/penstock/doctor.json"));
 }
 

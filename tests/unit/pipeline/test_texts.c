@@ -16,7 +16,7 @@ static void add(pk_texts *texts, uint32_t id, const char *text, uint32_t most)
 {
     char *copy = strdup(text);
     assert_non_null(copy);
-    assert_int_equal(pk_texts_add(texts, id, copy, strlen(text), most), PK_OK);
+    assert_int_equal(pk_texts_add(texts, id, copy, strlen(text), (pk_text_options){.argument = most}), PK_OK);
 }
 
 static pk_batch next(pk_texts *texts, const void **data)
@@ -31,7 +31,12 @@ static pk_batch next(pk_texts *texts, const void **data)
 static pk_err answer(pk_texts *texts, pk_span span, const int32_t *ids, bool end, pk_text_answer *out, bool *complete)
 {
     const pk_op op = {.code = PK_OP_END};
-    pk_batch head = {.kind = PK_KIND_TOKENS, .dtype = PK_I32, .width = 1, .spans = &span, .span_count = 1, .ops = &op,
+    pk_batch head = {.kind = PK_KIND_TOKENS,
+                     .dtype = PK_I32,
+                     .width = 1,
+                     .spans = &span,
+                     .span_count = 1,
+                     .ops = &op,
                      .op_count = end};
     return pk_texts_take(texts, &head, ids, out, complete);
 }
@@ -61,7 +66,7 @@ static void a_large_text_goes_in_pieces_and_an_empty_one_in_one(void **state)
     size_t bytes = 2 * (size_t)PK_TEXT_PIECE_BYTES + 5;
     char *text = calloc(1, bytes);
     (void)state;
-    assert_int_equal(pk_texts_add(texts, 0, text, bytes, 0), PK_OK);
+    assert_int_equal(pk_texts_add(texts, 0, text, bytes, (pk_text_options){0}), PK_OK);
     add(texts, 1, "", 0);
     const uint32_t counts[] = {PK_TEXT_PIECE_BYTES, PK_TEXT_PIECE_BYTES, 5, 0}, ops[] = {1, 0, 1, 2};
     for (uint32_t i = 0; i < 4; i++) {

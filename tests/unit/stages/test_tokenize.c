@@ -23,14 +23,16 @@ static void open_decoder(void)
     bench_open(&d);
 }
 
-enum { FIRST = 1, LAST = 2 };
+enum { FIRST = 1, LAST = 2, MARKUP = 4 };
 
 /* One piece; START allows `allowed` tokens. */
-static pk_batch piece(pk_batch_kind kind, const pk_span *span, pk_op ops[2], int where, uint32_t allowed)
+static pk_batch piece(pk_batch_kind kind, const pk_span *span, pk_op ops[3], int where, uint32_t allowed)
 {
     uint32_t count = 0;
     if (where & FIRST)
         ops[count++] = (pk_op){.code = PK_OP_START, .argument = allowed};
+    if (where & MARKUP)
+        ops[count++] = (pk_op){.code = PK_OP_MARKUP};
     if (where & LAST)
         ops[count++] = (pk_op){.code = PK_OP_END};
     return (pk_batch){.kind = (uint8_t)kind,
@@ -45,14 +47,14 @@ static pk_batch piece(pk_batch_kind kind, const pk_span *span, pk_op ops[2], int
 static void send_text(uint32_t sequence, const char *text, size_t from, size_t to, int where, uint32_t allowed)
 {
     pk_span span = {.sequence = sequence, .position = (uint32_t)from, .count = (uint32_t)(to - from)};
-    pk_op ops[2];
+    pk_op ops[3];
     bench_works(&e, piece(PK_KIND_TEXT, &span, ops, where, allowed), payload_of(text + from, to - from));
 }
 
 static void send_ids(uint32_t sequence, const int32_t *ids, size_t from, size_t to, int where)
 {
     pk_span span = {.sequence = sequence, .position = (uint32_t)from, .count = (uint32_t)(to - from)};
-    pk_op ops[2];
+    pk_op ops[3];
     bench_works(&d, piece(PK_KIND_TOKENS, &span, ops, where, 0), payload_of(ids + from, (to - from) * sizeof *ids));
 }
 
@@ -75,6 +77,23 @@ static void assert_ids(const sent_batch *sent, const pk_ids *expected)
     assert_int_equal(sent->head.op_count, 1);
     assert_int_equal(sent->head.ops->code, PK_OP_END);
     assert_int_equal(sent->head.ops->argument, 0);
+}
+
+static void names_of_special_tokens_are_tokens_in_markup_only(void **state)
+{
+    static const char text[] = "<end_of_sentence>";
+    pk_tokenizer *tokenizer;
+    (void)state;
+    assert_ok(pk_tokenizer_open(&tokenizer, MODEL "/tokenizer.json"));
+    int32_t id = pk_tokenizer_added_id(tokenizer, text);
+    pk_tokenizer_close(&tokenizer);
+    assert_true(id >= 0);
+    open_encoder();
+    send_text(1, text, 0, sizeof text - 1, FIRST | LAST | MARKUP, 100);
+    assert_ids(bench_sent(&e, PK_PORT_NEXT, 0), &(pk_ids){.ids = &id, .count = 1});
+    send_text(2, text, 0, sizeof text - 1, FIRST | LAST, 100);
+    assert_true(bench_sent(&e, PK_PORT_NEXT, 0)->head.spans->count > 1);
+    bench_close(&e);
 }
 
 static void interleaved_texts_come_out_one_by_one(void **state)
@@ -164,9 +183,10 @@ static void pieces_that_do_not_follow_are_refused(void **state)
 {
     (void)state;
     pk_span span = {.sequence = 1, .count = 1};
-    pk_op ops[2];
+    pk_op ops[3];
     open_encoder();
-    bench_refuses(&e, piece(PK_KIND_TEXT, &span, ops, 0, 0), payload_of("a", 1), PK_PEER, "sequence 1 was never started");
+    bench_refuses(&e, piece(PK_KIND_TEXT, &span, ops, 0, 0), payload_of("a", 1), PK_PEER,
+                  "sequence 1 was never started");
     send_text(1, "abc", 0, 3, FIRST, 10);
     span.position = 4;
     bench_refuses(&e, piece(PK_KIND_TEXT, &span, ops, 0, 0), payload_of("a", 1), PK_PEER,
@@ -259,7 +279,7 @@ static void ids_that_do_not_follow_are_refused(void **state)
     (void)state;
     int32_t ids[] = {1, 2};
     pk_span span = {.sequence = 1, .position = 3, .count = 1};
-    pk_op ops[2];
+    pk_op ops[3];
     open_decoder();
     send_ids(1, ids, 0, 2, FIRST);
     bench_refuses(&d, piece(PK_KIND_TOKENS, &span, ops, 0, 0), payload_of(ids, 4), PK_PEER,
@@ -272,6 +292,7 @@ static void ids_that_do_not_follow_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_of_special_tokens_are_tokens_in_markup_only),
         cmocka_unit_test(interleaved_texts_come_out_one_by_one),
         cmocka_unit_test(a_text_with_too_many_tokens_is_answered_by_their_number),
         cmocka_unit_test(an_empty_text_has_no_tokens),
