@@ -1,5 +1,7 @@
 #include "pipeline/asks.h"
 
+#include "pipeline/question_index.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,58 +44,54 @@ static pk_err open_files(pk_asks *asks, const pk_asks_options *options)
     return err;
 }
 
-/* "notes/a.txt" is meant by "notes/a.txt" and by "a.txt". */
-static bool is_meant(const pk_document *document, const char *name)
+/* Takes the ask's custom_id (NULL: no memory). */
+static pk_err append(pk_asks *asks, pk_ask ask)
 {
-    size_t bytes = strlen(document->name), wanted = strlen(name);
-    if (bytes < wanted || strcmp(document->name + bytes - wanted, name))
-        return false;
-    return bytes == wanted || document->name[bytes - wanted - 1] == '/';
-}
-
-static bool is_asked(const pk_question *question, const pk_document *document)
-{
-    return !question->document || is_meant(document, question->document);
-}
-
-static pk_err check_questions(const pk_asks *asks)
-{
-    const pk_questions *questions = asks->questions;
-    if (asks->documents.count && (!questions || !questions->count))
-        return pk_fail(PK_INVALID, "a question is needed: -q TEXT or --questions FILE");
-    for (size_t i = 0; questions && i < questions->count; i++) {
-        size_t d = 0;
-        while (d < asks->documents.count && !is_asked(&questions->items[i], &asks->documents.items[d]))
-            d++;
-        if (questions->items[i].document && d == asks->documents.count)
-            return pk_fail(PK_INVALID, "question %s is of the document %s, which is not among the inputs",
-                           questions->items[i].id, questions->items[i].document);
+    if (ask.custom_id && asks->count == asks->capacity) {
+        size_t capacity = asks->capacity ? 2 * asks->capacity : 64;
+        pk_ask *grown = reallocarray(asks->items, capacity, sizeof *grown);
+        if (grown) {
+            asks->items = grown;
+            asks->capacity = capacity;
+        }
     }
+    if (!ask.custom_id || asks->count == asks->capacity) {
+        free(ask.custom_id);
+        return pk_fail(PK_NOMEM, "%zu requests", asks->count + 1);
+    }
+    asks->items[asks->count++] = ask;
     return PK_OK;
 }
 
-static size_t most_asks(const pk_asks *asks)
+static pk_err list_document(pk_asks *asks, size_t index, pk_question_index *questions)
 {
-    size_t count = asks->questions ? asks->documents.count * asks->questions->count : 0;
-    for (size_t f = 0; f < asks->file_count; f++)
-        count += asks->files[f].count;
-    return count;
+    pk_err err = PK_OK;
+    const char *name = asks->documents.items[index].name;
+    const pk_question *const *asked = NULL;
+    size_t count = pk_question_index_find(questions, name, &asked);
+    for (size_t i = 0; !err && i < count; i++) {
+        pk_ask ask = {.question = asked[i], .source = index};
+        if (asprintf(&ask.custom_id, "%s#%s", name, asked[i]->id) < 0)
+            ask.custom_id = NULL;
+        err = append(asks, ask);
+    }
+    return err;
 }
 
 static pk_err list_documents(pk_asks *asks)
 {
-    for (size_t d = 0; d < asks->documents.count; d++)
-        for (size_t q = 0; q < asks->questions->count; q++) {
-            const pk_question *question = &asks->questions->items[q];
-            pk_ask *ask = &asks->items[asks->count];
-            if (!is_asked(question, &asks->documents.items[d]))
-                continue;
-            *ask = (pk_ask){.question = question, .source = d};
-            if (asprintf(&ask->custom_id, "%s#%s", asks->documents.items[d].name, question->id) < 0)
-                return pk_fail(PK_NOMEM, "a custom_id");
-            asks->count++;
-        }
-    return PK_OK;
+    pk_question_index *questions = NULL;
+    if (asks->documents.count && (!asks->questions || !asks->questions->count))
+        return pk_fail(PK_INVALID, "a question is needed: -q TEXT or --questions FILE");
+    pk_err err = pk_question_index_open(&questions, asks->questions);
+    for (size_t d = 0; !err && d < asks->documents.count; d++)
+        err = list_document(asks, d, questions);
+    const pk_question *unmet = err ? NULL : pk_question_index_unmet(questions);
+    if (unmet)
+        err = pk_fail(PK_INVALID, "question %s is of the document %s, which is not among the inputs", unmet->id,
+                      unmet->document);
+    pk_question_index_close(&questions);
+    return err;
 }
 
 /* What a line is called that has no name of its own: file and line. */
@@ -113,12 +111,11 @@ static pk_err list_lines(pk_asks *asks)
     for (size_t f = 0; f < asks->file_count; f++)
         for (size_t l = 0; !err && l < asks->files[f].count; l++) {
             const char *id = asks->files[f].lines[l].custom_id;
-            pk_ask *ask = &asks->items[asks->count++];
-            *ask = (pk_ask){.source = f, .line = l};
+            pk_ask ask = {.source = f, .line = l, .custom_id = id ? strdup(id) : NULL};
             if (!id)
-                err = name_by_place(asks, ask);
-            else if (!(ask->custom_id = strdup(id)))
-                err = pk_fail(PK_NOMEM, "a custom_id");
+                err = name_by_place(asks, &ask);
+            if (!err)
+                err = append(asks, ask);
         }
     return err;
 }
@@ -183,14 +180,12 @@ pk_err pk_asks_collect(pk_asks *out, pk_asks_options options)
     if (!err)
         err = collect_documents(out, &options);
     if (!err)
-        err = check_questions(out);
+        err = list_documents(out);
     if (!err)
         err = open_files(out, &options);
-    if (err)
-        return err;
-    if (!(out->items = calloc(most_asks(out) + 1, sizeof *out->items)))
-        return pk_fail(PK_NOMEM, "%zu requests", most_asks(out));
-    if (!(err = list_documents(out)) && !(err = list_lines(out)))
+    if (!err)
+        err = list_lines(out);
+    if (!err)
         err = part_doubles(out);
     if (!err && !out->count)
         err = pk_fail(PK_INVALID, "nothing is asked: no document (.txt, .md) and no request was found in the inputs");

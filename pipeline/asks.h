@@ -30,7 +30,7 @@ typedef struct {
     pk_request_file *files;
     size_t file_count;
     pk_ask *items;
-    size_t count;
+    size_t count, capacity;
 } pk_asks;
 
 typedef struct {

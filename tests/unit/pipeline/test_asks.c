@@ -1,5 +1,6 @@
 /* Questions, request files, and the list that they make. */
 #include "pipeline/asks.h"
+#include "pipeline/question_index.h"
 #include "tests/unit/pipeline/check.h"
 #include "tests/unit/pipeline/place.h"
 
@@ -131,6 +132,53 @@ static void documents_are_asked_before_lines(void **state)
     pk_questions_fini(&questions);
 }
 
+static void a_question_of_one_document_is_found_among_very_many(void **state)
+{
+    enum { MANY = 100000 };
+    (void)state;
+    char id[24], document[24], text[8] = "Who?";
+    pk_question *items = calloc(MANY, sizeof *items);
+    assert_non_null(items);
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(id, sizeof id, "q%zu", i);
+        snprintf(document, sizeof document, "d%zu.txt", MANY - 1 - i);
+        items[i] = (pk_question){.id = strdup(id), .text = text, .document = strdup(document)};
+        assert_true(items[i].id && items[i].document);
+    }
+    pk_question_index *index = NULL;
+    const pk_question *const *found = NULL;
+    assert_int_equal(pk_question_index_open(&index, &(pk_questions){.items = items, .count = MANY}), PK_OK);
+    for (size_t i = 0; i < MANY; i++) { /* quadratic, this would be minutes */
+        snprintf(document, sizeof document, "x/d%zu.txt", i);
+        assert_int_equal(pk_question_index_find(index, document, &found), 1);
+        assert_ptr_equal(found[0], &items[MANY - 1 - i]);
+    }
+    assert_null(pk_question_index_unmet(index));
+    pk_question_index_close(&index);
+    for (size_t i = 0; i < MANY; i++) {
+        free(items[i].id);
+        free(items[i].document);
+    }
+    free(items);
+}
+
+static void questions_of_one_and_of_all_keep_their_order(void **state)
+{
+    (void)state;
+    place_write("a.txt", "text");
+    place_write("b.txt", "text");
+    pk_questions questions = read_good("{\"question\": \"1?\"}\n{\"question\": \"2?\", \"document\": \"b.txt\"}\n"
+                                       "{\"question\": \"3?\"}\n{\"question\": \"4?\", \"document\": \"a.txt\"}\n"
+                                       "{\"question\": \"5?\", \"document\": \"b.txt\"}\n");
+    static const char *const expected[] = {"a.txt#1", "a.txt#3", "a.txt#4", "b.txt#1", "b.txt#2", "b.txt#3", "b.txt#5"};
+    pk_asks asks = collect((const char *const[]){"a.txt", "b.txt"}, 2, &questions);
+    assert_int_equal(asks.count, 7);
+    for (size_t i = 0; i < 7; i++)
+        assert_string_equal(asks.items[i].custom_id, expected[i]);
+    pk_asks_fini(&asks);
+    pk_questions_fini(&questions);
+}
+
 static void bad_lines_stay_in_the_list_with_their_reason(void **state)
 {
     (void)state;
@@ -200,6 +248,8 @@ int main(void)
         IN_PLACE(json_lines_carry_ids_answers_and_documents),
         IN_PLACE(bad_questions_are_refused_with_their_line),
         IN_PLACE(documents_are_asked_before_lines),
+        IN_PLACE(a_question_of_one_document_is_found_among_very_many),
+        IN_PLACE(questions_of_one_and_of_all_keep_their_order),
         IN_PLACE(bad_lines_stay_in_the_list_with_their_reason),
         IN_PLACE(a_line_that_changed_since_is_refused),
         IN_PLACE(what_cannot_be_asked_is_refused),
