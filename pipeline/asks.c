@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define DOCUMENT "{document}"
 #define QUESTION "{question}"
@@ -16,7 +17,7 @@ static bool is_request_file(const char *input)
 {
     size_t bytes = strlen(input);
     static const char ending[] = ".jsonl";
-    return bytes >= sizeof ending && !strcmp(input + bytes - (sizeof ending - 1), ending);
+    return bytes >= sizeof ending && !strcasecmp(input + bytes - (sizeof ending - 1), ending);
 }
 
 static pk_err collect_documents(pk_asks *asks, const pk_asks_options *options)
@@ -33,6 +34,20 @@ static pk_err collect_documents(pk_asks *asks, const pk_asks_options *options)
     return err;
 }
 
+/* The same file twice is one, as it is with documents. */
+static pk_err open_file(pk_asks *asks, const char *path)
+{
+    pk_request_file *file = &asks->files[asks->file_count++];
+    pk_err err = pk_request_file_open(file, path, &asks->generation);
+    for (size_t f = 0; !err && f + 1 < asks->file_count; f++)
+        if (pk_file_same(&asks->files[f].identity, &file->identity)) {
+            pk_request_file_fini(file);
+            asks->file_count--;
+            break;
+        }
+    return err;
+}
+
 static pk_err open_files(pk_asks *asks, const pk_asks_options *options)
 {
     pk_err err = PK_OK;
@@ -40,7 +55,7 @@ static pk_err open_files(pk_asks *asks, const pk_asks_options *options)
         return pk_fail(PK_NOMEM, "%zu inputs", options->input_count);
     for (size_t i = 0; !err && i < options->input_count; i++)
         if (is_request_file(options->inputs[i]))
-            err = pk_request_file_open(&asks->files[asks->file_count++], options->inputs[i], &asks->generation);
+            err = open_file(asks, options->inputs[i]);
     return err;
 }
 
@@ -139,28 +154,75 @@ static pk_ask **sorted(const pk_asks *asks)
     return order;
 }
 
-/* A custom_id is one request's: any later line with it is called by its place and fails. */
-static pk_err part_doubles(pk_asks *asks)
+/* A custom_id is one request's: any later line with it fails. */
+static pk_err mark_doubles(pk_asks *asks)
 {
     pk_err err = PK_OK;
     pk_ask **order = sorted(asks);
     if (!order)
         return pk_fail(PK_NOMEM, "%zu requests", asks->count);
-    for (size_t i = 1, first = 0; i < asks->count; i++)
+    for (size_t i = 1, first = 0; !err && i < asks->count; i++)
         if (strcmp(order[first]->custom_id, order[i]->custom_id))
             first = i;
+        else if (order[i]->question) /* "a.txt" with the question "1/b.txt#1", and "a.txt#1/b.txt" */
+            err = pk_fail(PK_INVALID, "two requests are called %s; give one of the questions another id",
+                          order[i]->custom_id);
         else
             order[i]->doubled = true;
     free(order);
+    return err;
+}
+
+static bool is_named_by_place(const pk_asks *asks, const pk_ask *ask)
+{
+    return !ask->question && (ask->doubled || !asks->files[ask->source].lines[ask->line].custom_id);
+}
+
+static pk_err name_doubles(pk_asks *asks)
+{
+    pk_err err = PK_OK;
     for (size_t i = 0; !err && i < asks->count; i++)
         if (asks->items[i].doubled)
             err = name_by_place(asks, &asks->items[i]);
-    if (err || !(order = sorted(asks)))
-        return err ? err : pk_fail(PK_NOMEM, "%zu requests", asks->count);
+    return err;
+}
+
+static pk_err lengthen(char **name)
+{
+    char *longer = NULL;
+    if (asprintf(&longer, "%s~", *name) < 0)
+        return pk_fail(PK_NOMEM, "a custom_id");
+    free(*name);
+    *name = longer;
+    return PK_OK;
+}
+
+/* Where some request chose the place of a bad line as its custom_id, the bad line is called something else. *again:
+ * that name may be another's too. */
+static pk_err give_way(pk_asks *asks, bool *again)
+{
+    pk_err err = PK_OK;
+    pk_ask **order = sorted(asks);
+    *again = false;
+    if (!order)
+        return pk_fail(PK_NOMEM, "%zu requests", asks->count);
     for (size_t i = 1; !err && i < asks->count; i++)
-        if (!strcmp(order[i - 1]->custom_id, order[i]->custom_id))
-            err = pk_fail(PK_INVALID, "two requests are called %s", order[i]->custom_id);
+        if (!strcmp(order[i - 1]->custom_id, order[i]->custom_id)) {
+            *again = true;
+            err = lengthen(&order[i - !is_named_by_place(asks, order[i])]->custom_id);
+        }
     free(order);
+    return err;
+}
+
+static pk_err part_doubles(pk_asks *asks)
+{
+    bool again = true;
+    pk_err err = mark_doubles(asks);
+    if (!err)
+        err = name_doubles(asks);
+    while (!err && again)
+        err = give_way(asks, &again);
     return err;
 }
 

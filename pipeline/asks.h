@@ -2,7 +2,8 @@
  *
  * Collecting looks at names, questions and lines; a document's text and a line's prompt are read when their turn comes.
  * What cannot be had stays in the list and fails by itself, with a code and a message. Every ask has a custom_id that
- * no other has: `path#question` for documents, its own for a line of a request file. One thread. */
+ * no other has: `path#question` for documents, its own for a line of a request file, FILE:line (and a `~`, if some
+ * request is called that) for a line whose own cannot be had. One thread. */
 #ifndef PK_PIPELINE_ASKS_H
 #define PK_PIPELINE_ASKS_H
 
@@ -34,7 +35,8 @@ typedef struct {
 } pk_asks;
 
 typedef struct {
-    const char *const *inputs; /* a name that ends in .jsonl is a request file; all others are pk_documents_collect's */
+    const char *const *inputs; /* a name that ends in .jsonl is a request file, one that is named
+                                  twice is one; all others are pk_documents_collect's */
     size_t input_count;
     const pk_questions *questions;   /* at least one where there are documents; view for the list's life, or NULL */
     const char *prompt;              /* text with {document} and {question}; view for the list's life; NULL: the

@@ -158,9 +158,7 @@ static pk_err add_unsupported(struct list *list, const char *path)
         return pk_fail(PK_NOMEM, "no memory for a document");
     const char *ending = ending_of(name);
     int length;
-    if (!strcasecmp(ending, ".jsonl"))
-        length = asprintf(&message, "request files are not in this version");
-    else if (*ending)
+    if (*ending)
         length = asprintf(&message, "no filter for %s in this version, expected .txt or .md", ending);
     else
         length = asprintf(&message, "no filter for a file without an ending in this version, expected .txt or .md");

@@ -1,7 +1,5 @@
 #include "pipeline/request_file.h"
 
-#include "loader/file.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,11 +60,13 @@ static pk_err take_lines(opening *o, FILE *stream)
     uint64_t offset = 0;
     pk_err err = PK_OK;
     ssize_t bytes;
+    static const char mark[] = "\xEF\xBB\xBF";
     for (size_t number = 1; !err && (bytes = getline(&line, &capacity, stream)) > 0; number++) {
         size_t text = (size_t)bytes;
         if (line[text - 1] == '\n')
             line[--text] = '\0';
-        err = take_line(o, line, text, offset, number);
+        size_t skipped = number == 1 && text >= 3 && !memcmp(line, mark, 3) ? 3 : 0;
+        err = take_line(o, line + skipped, text - skipped, offset + skipped, number);
         offset += (uint64_t)bytes;
     }
     if (!err && !feof(stream)) /* or a line that memory does not hold */
@@ -81,9 +81,11 @@ pk_err pk_request_file_open(pk_request_file *out, const char *path, const pk_gen
     FILE *stream = NULL;
     int copy = -1;
     *out = (pk_request_file){.fd = -1, .path = strdup(path)};
-    pk_err err = out->path ? pk_file_open(&out->fd, NULL, path, 0) : pk_fail(PK_NOMEM, "a path");
-    if (err) /* names the path already */
-        return err == PK_CORRUPT ? PK_IO : err;
+    if (!out->path)
+        return pk_fail(PK_NOMEM, "a path");
+    pk_err err = pk_file_open(&out->fd, &out->identity, path, 0);
+    if (err) /* names the path already; it is the person's who named it */
+        return err == PK_NOMEM ? err : PK_INVALID;
     if ((copy = dup(out->fd)) < 0 || !(stream = fdopen(copy, "r")))
         err = pk_fail_errno(PK_IO, "open");
     if (!err)

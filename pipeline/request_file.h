@@ -7,6 +7,7 @@
 #define PK_PIPELINE_REQUEST_FILE_H
 
 #include "loader/digest.h"
+#include "loader/file.h"
 #include "pipeline/request_line.h"
 
 /* The file was changed after it was checked. The code stands in errors.jsonl: it does not change. */
@@ -24,11 +25,13 @@ typedef struct {
 typedef struct {
     char *path; /* owned */
     int fd;     /* open for its life */
+    pk_file_identity identity;
     pk_request_place *lines;
     size_t count;
 } pk_request_file;
 
-/* Initialises *out, which is to be finished after failure too. Blank lines are passed over. PK_IO, PK_NOMEM. */
+/* Initialises *out, which is to be finished after failure too. Blank lines, and a byte order mark in
+ * front, are passed over. PK_INVALID: it cannot be opened, or is no regular file; PK_IO, PK_NOMEM. */
 pk_err pk_request_file_open(pk_request_file *out, const char *path, const pk_generation *defaults);
 void pk_request_file_fini(pk_request_file *file);
 

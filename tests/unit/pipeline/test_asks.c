@@ -4,6 +4,8 @@
 #include "tests/unit/pipeline/check.h"
 #include "tests/unit/pipeline/place.h"
 
+#include <sys/stat.h>
+
 static const pk_generation generation = {.max_tokens = 8, .top_p = 1};
 
 static pk_questions read_good(const char *text)
@@ -193,6 +195,48 @@ static void bad_lines_stay_in_the_list_with_their_reason(void **state)
     pk_asks_fini(&asks);
 }
 
+static void a_bad_line_makes_way_for_a_custom_id_like_its_place(void **state)
+{
+    (void)state;
+    place_write("r.jsonl", GOOD("r.jsonl:2") "{\n" GOOD("r.jsonl:2~") GOOD("r.jsonl:2"));
+    pk_asks asks = collect((const char *const[]){"r.jsonl"}, 1, NULL);
+    static const char *const expected[] = {"r.jsonl:2", "r.jsonl:2~~", "r.jsonl:2~", "r.jsonl:4"};
+    assert_int_equal(asks.count, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_string_equal(asks.items[i].custom_id, expected[i]);
+    pk_asks_fini(&asks);
+}
+
+static void a_request_file_named_twice_is_one(void **state)
+{
+    (void)state;
+    place_write("R.JSONL", "\xEF\xBB\xBF" GOOD("x"));
+    pk_asks asks = collect((const char *const[]){"R.JSONL", "./R.JSONL"}, 2, NULL);
+    assert_int_equal(asks.count, 1);
+    assert_read(&asks, 0, NULL, "p");
+    pk_asks_fini(&asks);
+}
+
+static void documents_whose_requests_would_have_one_name_are_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("b.txt#1", 0777), 0);
+    place_write("b.txt", "text");
+    place_write("b.txt#1/a.txt", "text");
+    pk_questions questions =
+        read_good("{\"question\": \"Who?\", \"id\": \"1/a.txt#1\"}\n{\"question\": \"Who?\", \"id\": \"1\"}");
+    pk_asks asks;
+    const char *inputs[] = {"b.txt", "b.txt#1/a.txt"};
+    assert_error(pk_asks_collect(&asks, (pk_asks_options){.inputs = inputs,
+                                                          .input_count = 2,
+                                                          .questions = &questions,
+                                                          .generation = &generation,
+                                                          .choices = 1}),
+                 PK_INVALID, "two requests are called b.txt#1/a.txt#1; give one of the questions another id");
+    pk_asks_fini(&asks);
+    pk_questions_fini(&questions);
+}
+
 static void a_line_that_changed_since_is_refused(void **state)
 {
     (void)state;
@@ -225,7 +269,6 @@ static void what_cannot_be_asked_is_refused(void **state)
     (void)state;
     place_write("a.txt", "text");
     place_write("empty.jsonl", "\n");
-    place_write("twins.jsonl", GOOD("twins.jsonl:2") "{\n");
     pk_questions questions = read_good("{\"question\": \"Who?\", \"document\": \"b.txt\"}");
     assert_not_collected("a.txt", NULL, NULL, PK_INVALID, "a question is needed: -q TEXT or --questions FILE");
     assert_not_collected("a.txt", &questions, NULL, PK_INVALID,
@@ -233,8 +276,7 @@ static void what_cannot_be_asked_is_refused(void **state)
     assert_not_collected("a.txt", &questions, "{document}", PK_INVALID, "the prompt file has no {question} in it");
     assert_not_collected("empty.jsonl", NULL, NULL, PK_INVALID,
                          "nothing is asked: no document (.txt, .md) and no request was found in the inputs");
-    assert_not_collected("twins.jsonl", NULL, NULL, PK_INVALID, "two requests are called twins.jsonl:2");
-    assert_not_collected("none.jsonl", NULL, NULL, PK_IO, "open none.jsonl: No such file or directory");
+    assert_not_collected("none.jsonl", NULL, NULL, PK_INVALID, "open none.jsonl: No such file or directory");
     pk_questions_fini(&questions);
 }
 
@@ -251,6 +293,9 @@ int main(void)
         IN_PLACE(a_question_of_one_document_is_found_among_very_many),
         IN_PLACE(questions_of_one_and_of_all_keep_their_order),
         IN_PLACE(bad_lines_stay_in_the_list_with_their_reason),
+        IN_PLACE(a_bad_line_makes_way_for_a_custom_id_like_its_place),
+        IN_PLACE(a_request_file_named_twice_is_one),
+        IN_PLACE(documents_whose_requests_would_have_one_name_are_refused),
         IN_PLACE(a_line_that_changed_since_is_refused),
         IN_PLACE(what_cannot_be_asked_is_refused),
     };

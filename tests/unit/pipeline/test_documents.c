@@ -109,7 +109,7 @@ static void what_cannot_be_read_is_a_named_failure_and_no_stop(void **state)
     ASSERT_NAMES(&documents, "a.pdf", "r.jsonl", "README", "gone.txt", "ok.txt/x.txt", "pipe.txt", "", "ok.txt");
     pk_document *items = documents.items;
     assert_unreadable(&items[0], "unsupported_kind", "a.pdf: no filter for .pdf in this version, expected .txt or .md");
-    assert_unreadable(&items[1], "unsupported_kind", "r.jsonl: request files are not in this version");
+    assert_unreadable(&items[1], "unsupported_kind", "r.jsonl: no filter for .jsonl in this version, expected .txt or .md");
     assert_unreadable(&items[2], "unsupported_kind",
                       "README: no filter for a file without an ending in this version, expected .txt or .md");
     assert_unreadable(&items[3], "not_found", "gone.txt: No such file or directory");
