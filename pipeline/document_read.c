@@ -100,10 +100,27 @@ static pk_err check_text(const char *name, char *text, size_t *bytes, const char
     return PK_OK;
 }
 
+static bool is_code(const pk_document *document, const char *code)
+{
+    return !strcmp(document->code, code);
+}
+
 static pk_err fail_known(const pk_document *document)
 {
-    pk_err err = strcmp(document->code, PK_DOCUMENT_UNSUPPORTED_KIND) ? PK_IO : PK_INVALID;
-    return pk_fail(err, "%s: %s", document->name, document->message);
+    pk_err err = is_code(document, PK_DOCUMENT_UNSUPPORTED_KIND)                                         ? PK_INVALID
+                 : is_code(document, PK_DOCUMENT_NOT_FOUND) || is_code(document, PK_DOCUMENT_UNREADABLE) ? PK_IO
+                                                                                                         : PK_CORRUPT;
+    return document->path ? pk_fail(err, "%s: %s", document->name, document->message)
+                          : pk_fail(err, "%s", document->message);
+}
+
+/* Standard input can be read once: what was wrong with it stays wrong, for each of its questions. */
+static pk_err keep_failure(pk_document *document, pk_err err, const char *code)
+{
+    if (!(document->message = strdup(pk_error_text())))
+        return err; /* and the next read says that it is empty */
+    document->code = code;
+    return err;
 }
 
 pk_err pk_document_read(pk_document *document, char **text, size_t *bytes, const char **code)
@@ -126,7 +143,7 @@ pk_err pk_document_read(pk_document *document, char **text, size_t *bytes, const
         *text = NULL;
         *bytes = 0;
     }
-    return err;
+    return err && !document->path ? keep_failure(document, err, *code) : err;
 }
 
 void pk_document_keep(pk_document *document, char *text, size_t bytes)

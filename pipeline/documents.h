@@ -27,7 +27,7 @@ typedef struct {
     char *name;       /* UTF-8, unique in the list; what results call it. A path's bytes that are not UTF-8 show as
                          U+FFFD and two hexadecimal digits each. */
     char *path;       /* what to open, without needless `.` and `/`; NULL: standard input */
-    const char *code; /* NULL, or why reading it fails, known beforehand */
+    const char *code; /* NULL, or why reading it fails, known beforehand (of standard input: since it failed) */
     char *message;    /* with code: what is wrong; else NULL */
     char *text;       /* NULL, or what pk_document_keep took; text_bytes of it */
     size_t text_bytes;
@@ -49,7 +49,8 @@ pk_err pk_documents_collect(pk_documents *out, const char *const *inputs, size_t
 void pk_documents_fini(pk_documents *documents);
 
 /* The whole text: UTF-8, at least one byte, without its byte order mark, line ends as they are, a NUL behind it;
- * free() it. Standard input can be read once. On failure *code is one of the codes above (static), the thread's error
+ * free() it. Standard input can be read once; where that
+ * failed, it fails in the same way again. On failure *code is one of the codes above (static), the thread's error
  * text is the message, and the return value is PK_IO (missing, unreadable), PK_CORRUPT (empty, not UTF-8, too large,
  * not a regular file), PK_INVALID (kind) or PK_NOMEM (too large for this machine). */
 pk_err pk_document_read(pk_document *document, char **text, size_t *bytes, const char **code);

@@ -218,6 +218,24 @@ static void standard_input_is_a_document(void **state)
     pk_documents_fini(&documents);
 }
 
+static void standard_input_that_was_refused_is_refused_again_in_the_same_words(void **state)
+{
+    pk_documents documents;
+    int ends[2], kept = dup(0);
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "a\xFF", 2), 2);
+    close(ends[1]);
+    dup2(ends[0], 0);
+    close(ends[0]);
+    COLLECT(&documents, "-");
+    assert_unreadable(&documents.items[0], "invalid_utf8", "stdin: byte 1 (0xFF) is not UTF-8");
+    assert_unreadable(&documents.items[0], "invalid_utf8", "stdin: byte 1 (0xFF) is not UTF-8");
+    dup2(kept, 0);
+    close(kept);
+    pk_documents_fini(&documents);
+}
+
 static void names_are_utf8_and_tell_paths_apart(void **state)
 {
     pk_documents documents;
@@ -281,6 +299,7 @@ int main(void)
         IN_PLACE(nuls_are_text),
         IN_PLACE(a_document_over_the_limit_is_refused_unread),
         IN_PLACE(standard_input_is_a_document),
+        IN_PLACE(standard_input_that_was_refused_is_refused_again_in_the_same_words),
         IN_PLACE(names_are_utf8_and_tell_paths_apart),
         cmocka_unit_test_setup_teardown(a_folder_that_may_not_be_read_is_one_failure, place_open_forbidden,
                                         place_close_forbidden),
