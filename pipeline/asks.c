@@ -332,8 +332,12 @@ static pk_err read_line(const pk_asks *asks, const pk_ask *ask, pk_request_line 
         return pk_fail(PK_INVALID, "%s:%zu: the custom_id %s is another request's", file->path, place->number,
                        place->custom_id);
     }
-    if (!(*code = place->code))
-        return pk_request_file_read(file, ask->line, &asks->generation, out, code);
+    if (!(*code = place->code)) {
+        pk_err err = pk_request_file_read(file, ask->line, &asks->generation, out, code);
+        if (err && *code) /* it is not the line that was read: the next run sees which it is */
+            snprintf(input, PK_INPUT_BYTES, "%s", *code);
+        return err;
+    }
     return pk_fail(PK_INVALID, "%s:%zu: %s", file->path, place->number, place->message);
 }
 
@@ -347,18 +351,27 @@ pk_err pk_ask_read(pk_asks *asks, size_t index, pk_request_line *out, size_t *re
                          : read_line(asks, ask, out, read_bytes, input, code);
 }
 
-void pk_ask_input(pk_asks *asks, size_t index, char input[PK_INPUT_BYTES])
+/* A document's questions stand side by side: it is read once for all of them. */
+static void look_at(pk_asks *asks, size_t source)
 {
-    const pk_ask *ask = &asks->items[index];
     char *text = NULL;
     size_t bytes = 0;
     const char *code = NULL;
+    pk_document *document = &asks->documents.items[source];
+    (void)pk_document_read(document, &text, &bytes, &code); /* a failure is its code */
+    pk_document_input(asks->last_input, text, bytes, code);
+    pk_document_keep(document, text, bytes);
+    asks->last_source = source;
+}
+
+void pk_ask_input(pk_asks *asks, size_t index, char input[PK_INPUT_BYTES])
+{
+    const pk_ask *ask = &asks->items[index];
     if (!ask->question) {
         line_input(asks, ask, input);
         return;
     }
-    pk_document *document = &asks->documents.items[ask->source];
-    (void)pk_document_read(document, &text, &bytes, &code); /* a failure is its code */
-    pk_document_input(input, text, bytes, code);
-    pk_document_keep(document, text, bytes);
+    if (!asks->last_input[0] || asks->last_source != ask->source)
+        look_at(asks, ask->source);
+    memcpy(input, asks->last_input, sizeof asks->last_input);
 }

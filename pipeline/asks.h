@@ -32,6 +32,8 @@ typedef struct {
     size_t file_count;
     pk_ask *items;
     size_t count, capacity;
+    size_t last_source; /* the document that pk_ask_input looked at last, and what it found; "": none */
+    char last_input[PK_DIGEST_TEXT];
 } pk_asks;
 
 typedef struct {
@@ -57,7 +59,8 @@ void pk_asks_fini(pk_asks *asks);
 pk_err pk_ask_read(pk_asks *asks, size_t index, pk_request_line *out, size_t *read_bytes, char input[PK_INPUT_BYTES],
                    const char **code);
 
-/* The input alone, as reading it now would give it. Standard input can be read afterwards all the same. */
+/* The input alone, as reading it would give it; asks in order read each document once. Standard input can be read
+ * afterwards all the same. */
 void pk_ask_input(pk_asks *asks, size_t index, char input[PK_INPUT_BYTES]);
 
 #endif

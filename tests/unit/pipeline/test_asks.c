@@ -237,17 +237,43 @@ static void documents_whose_requests_would_have_one_name_are_refused(void **stat
     pk_questions_fini(&questions);
 }
 
-static void a_line_that_changed_since_is_refused(void **state)
+static void a_line_that_changed_since_is_refused_and_read_anew_by_the_next_run(void **state)
 {
     (void)state;
     place_write("r.jsonl", GOOD("x"));
     pk_asks asks = collect((const char *const[]){"r.jsonl"}, 1, NULL);
-    FILE *file = fopen("r.jsonl", "r+");
-    assert_non_null(file);
-    fputs("{\"custom_id\": \"y", file);
-    fclose(file);
-    assert_read(&asks, 0, "changed_while_running", "r.jsonl:1: the line is not what it was when the run began");
+    pk_request_line line;
+    const char *code = NULL;
+    char before[PK_INPUT_BYTES], input[PK_INPUT_BYTES];
+    size_t bytes;
+    pk_ask_input(&asks, 0, before);
+    place_write_mode("r.jsonl", "r+", "{\"custom_id\": \"y", 16);
+    assert_int_equal(pk_ask_read(&asks, 0, &line, &bytes, input, &code), PK_INVALID);
+    assert_string_equal(code, "changed_while_running");
+    assert_string_equal(pk_error_text(), "r.jsonl:1: the line is not what it was when the run began");
+    assert_string_equal(input, code); /* not `before`: who puts the file back has it done */
+    assert_string_not_equal(input, before);
+    pk_request_line_fini(&line);
     pk_asks_fini(&asks);
+}
+
+static void a_document_is_looked_at_once_for_all_its_questions(void **state)
+{
+    (void)state;
+    place_write("a.txt", "text");
+    place_write("b.txt", "text");
+    pk_questions questions = read_good("Who?\nWhere?\n");
+    pk_asks asks = collect((const char *const[]){"a.txt", "b.txt"}, 2, &questions);
+    char first[PK_INPUT_BYTES], second[PK_INPUT_BYTES], other[PK_INPUT_BYTES];
+    pk_ask_input(&asks, 0, first);
+    place_write("a.txt", "more");
+    place_write("b.txt", "other");
+    pk_ask_input(&asks, 1, second);
+    pk_ask_input(&asks, 2, other);
+    assert_string_equal(first, second);
+    assert_string_not_equal(first, other);
+    pk_asks_fini(&asks);
+    pk_questions_fini(&questions);
 }
 
 static void assert_not_collected(const char *input, const pk_questions *questions, const char *prompt, pk_err code,
@@ -296,7 +322,8 @@ int main(void)
         IN_PLACE(a_bad_line_makes_way_for_a_custom_id_like_its_place),
         IN_PLACE(a_request_file_named_twice_is_one),
         IN_PLACE(documents_whose_requests_would_have_one_name_are_refused),
-        IN_PLACE(a_line_that_changed_since_is_refused),
+        IN_PLACE(a_line_that_changed_since_is_refused_and_read_anew_by_the_next_run),
+        IN_PLACE(a_document_is_looked_at_once_for_all_its_questions),
         IN_PLACE(what_cannot_be_asked_is_refused),
     };
     return cmocka_run_group_tests_name("asks", tests, NULL, NULL);
