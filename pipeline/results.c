@@ -381,10 +381,36 @@ static pk_err put_readable(const pk_results *results, const char *custom_id, siz
     return err;
 }
 
+static bool has_readable(const pk_results *results, const char *custom_id, size_t answer)
+{
+    char name[PK_RESULT_NAME_BYTES];
+    pk_result_name(name, custom_id, answer);
+    return !faccessat(results->folder, name, F_OK, AT_SYMLINK_NOFOLLOW);
+}
+
+/* The file of the only answer, and those of several. From the last to the first: whenever the process dies, there is no
+ * gap behind which the next would not look. */
+static pk_err remove_readable(const pk_results *results, const char *custom_id)
+{
+    char name[PK_RESULT_NAME_BYTES];
+    size_t end = 1;
+    while (has_readable(results, custom_id, end))
+        end++;
+    while (end-- > 0) {
+        pk_result_name(name, custom_id, end);
+        if (unlinkat(results->folder, name, 0) && errno != ENOENT)
+            return pk_fail_errno(PK_IO, "remove %s", name);
+    }
+    return PK_OK;
+}
+
+/* Where the process died over an earlier end of the request, there may be files of more answers, or of the only one. */
 static pk_err put_all_readable(const pk_results *results, const pk_result *result)
 {
-    pk_err err = PK_OK;
-    for (size_t i = 0; !err && results->dir && i < result->choice_count; i++)
+    if (!results->dir)
+        return PK_OK;
+    pk_err err = remove_readable(results, result->custom_id);
+    for (size_t i = 0; !err && i < result->choice_count; i++)
         err = put_readable(results, result->custom_id, result->choice_count > 1 ? i + 1 : 0, &result->choices[i]);
     return err;
 }
@@ -401,21 +427,6 @@ pk_err pk_results_put(pk_results *results, const pk_result *result)
     if ((err = pk_json_text_check(&results->line)) || (err = put_all_readable(results, result)))
         return keep_failure(results, err);
     return keep_failure(results, end_request(results, result->custom_id, PK_REQUEST_DONE, result->input));
-}
-
-/* The file of the only answer, and those of several as long as there are any. */
-static pk_err remove_readable(const pk_results *results, const char *custom_id)
-{
-    char name[PK_RESULT_NAME_BYTES];
-    for (size_t answer = 0;; answer++) {
-        pk_result_name(name, custom_id, answer);
-        if (!unlinkat(results->folder, name, 0))
-            continue;
-        if (errno != ENOENT)
-            return pk_fail_errno(PK_IO, "remove %s", name);
-        if (answer)
-            return PK_OK;
-    }
 }
 
 pk_err pk_results_fail(pk_results *results, const pk_failure *failure)

@@ -192,6 +192,17 @@ class Requests:
         found += self._run("killed", name).expect(0)
         return found + answer_differences(self._out("killed"), answers(self._out("whole")))
 
+    def a_drained_run_of_several_answers_goes_on_to_the_same_results(self) -> list[str]:
+        rows = [line(f"d{i}", TEXT, prompt=f"water {i} " * 9, max_tokens=300, n=5, temperature=1) for i in range(8)]
+        name, options = self._write("drain.jsonl", *rows), ("--set", "limits.sequences=3")
+        found = self._run("undrained", name, options=options).expect(0)
+        running = self._place.start([name], "drained", *SHORT, *options, question=None)
+        running.await_results(2)
+        running.signal(signal.SIGTERM)
+        found += running.end().expect(75, "the same command goes on")
+        found += self._run("drained", name, options=options).expect(0)
+        return found + answer_differences(self._out("drained"), answers(self._out("undrained")))
+
     def documents_without_a_question_are_refused(self) -> list[str]:
         return self._run("none", "docs").expect(2, "a question is needed: -q TEXT or --questions FILE")
 

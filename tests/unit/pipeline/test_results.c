@@ -568,6 +568,26 @@ static void each_of_several_answers_has_a_file(void **state)
     free(line);
 }
 
+static void files_of_answers_that_no_record_has_do_not_stay(void **state)
+{
+    static const char *const left[] = {"out/deep/a.txt.1.md", "out/deep/a.txt.1.1.md", "out/deep/a.txt.1.2.md",
+                                       "out/deep/a.txt.1.3.md"}; /* of a process that was killed */
+    pk_results *results = open_results();
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        place_write(left[i], "old");
+    pk_result result = answer("a.txt#1", "new");
+    pk_choice two[2] = {*result.choices, *result.choices};
+    result.choices = two;
+    result.choice_count = 2;
+    assert_int_equal(pk_results_put(results, &result), PK_OK);
+    pk_results_close(&results);
+    assert_int_equal(access(left[0], F_OK), -1);
+    assert_place_holds(left[1], "new\n");
+    assert_place_holds(left[2], "new\n");
+    assert_int_equal(access(left[3], F_OK), -1);
+}
+
 static void reasoning_and_calls_stand_beside_the_content(void **state)
 {
     pk_json_text line = {0};
@@ -804,6 +824,7 @@ int main(void)
         IN_PLACE(without_a_directory_lines_go_to_the_standard_streams),
         IN_PLACE(a_closed_standard_output_is_an_error),
         IN_PLACE(each_of_several_answers_has_a_file),
+        IN_PLACE(files_of_answers_that_no_record_has_do_not_stay),
         cmocka_unit_test(reasoning_and_calls_stand_beside_the_content),
         cmocka_unit_test(a_text_completion_is_a_text),
         cmocka_unit_test(the_names_of_answers_meet_no_other),
