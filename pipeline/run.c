@@ -21,6 +21,9 @@
 enum { POLL_MS = 500, JOBS_BYTES = 256 << 10 };
 #define REFRESH_NS UINT64_C(5000000000) /* of status.json and metrics.prom; a sample of 8 processes takes 0.3 ms */
 
+/* So long requests are started (or fail, which syncs a disk) before signals and stages are looked at again. */
+static const uint64_t feed_ns = 100000000;
+
 /* Codes of failed requests beside those of asks.h; they stand in errors.jsonl and do not change. */
 #define TOO_LONG      "context_length_exceeded"
 #define NOT_A_NUMBER  "nan_logits"
@@ -150,7 +153,7 @@ static pk_err submit(run *r, request *q, const int32_t *ids, size_t count)
         err = submit_choice(r, q, ids, (uint32_t)count, choice);
     if (err == PK_INVALID) /* the first of them: all are of one length */
         return fail_request(r, q, TOO_LONG);
-    r->report->progress.known_tokens += count;
+    r->report->progress.known_tokens += count * q->choices;
     q->state = RUNNING;
     return err;
 }
@@ -212,13 +215,19 @@ static pk_err start_request(run *r, request *q)
     return err;
 }
 
-/* Keeps a few prompts ready beyond those that run, so that the stages never wait for a tokenizer, and memory stays
- * bounded however many documents there are. */
+/* Fewer prompts are ready, beyond those that run, than keep the stages from waiting for a tokenizer. */
+static bool is_hungry(const run *r)
+{
+    uint32_t most = r->options->pipeline->limits.sequences + 2;
+    return !r->report->drained && !r->encoding && r->next < r->asks.count && r->under_way < most;
+}
+
+/* Keeps a few prompts ready, so that memory stays bounded however many documents there are. */
 static pk_err feed(run *r)
 {
     pk_err err = PK_OK;
-    uint32_t most = r->options->pipeline->limits.sequences + 2;
-    while (!err && !r->report->drained && !r->encoding && r->next < r->asks.count && r->under_way < most) {
+    uint64_t end = pk_clock_ns() + feed_ns;
+    while (!err && is_hungry(r) && pk_clock_ns() < end) {
         request *q = &r->requests[r->next++];
         if (q->state == QUEUED)
             err = start_request(r, q);
@@ -311,11 +320,14 @@ static pk_err put_result(run *r, request *q)
         err = pk_fail(PK_NOMEM, "%" PRIu32 " answers", q->choices);
         goto out;
     }
-    for (uint32_t i = 0; i < q->choices; i++) {
+    for (uint32_t i = 0; !err && i < q->choices; i++) {
         choices[i] = choice_of(r, q, &q->answers[i], &calls[i]);
         quote(r, q, &choices[i]);
         tokens += q->answers[i].tokens;
+        err = pk_json_text_check(&calls[i]);
     }
+    if (err)
+        goto out;
     compare_to_truth(r, q, &choices[0]);
     q->state = ENDED;
     r->report->progress.ended++;
@@ -546,7 +558,7 @@ static pk_err work(run *r)
 {
     pk_err err = feed(r);
     while (!err && (r->under_way || (r->next < r->asks.count && !r->report->drained))) {
-        err = pk_engine_step(r->engine, POLL_MS);
+        err = pk_engine_step(r->engine, is_hungry(r) ? 0 : POLL_MS);
         if (!err)
             err = attend_signals(r);
         if (!err)

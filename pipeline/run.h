@@ -20,7 +20,7 @@
 typedef struct {
     uint64_t requests, ended, failed;       /* in all, with a record, of these failures; an earlier run's included */
     uint64_t prompt_tokens, sampled_tokens; /* done in this run */
-    uint64_t known_tokens;                  /* prompt tokens of the requests that have been tokenized */
+    uint64_t known_tokens;                  /* prompt tokens of the requests that were tokenized, for each answer */
     uint64_t bytes_read, bytes_total;       /* of the documents and request lines of this run */
     uint64_t with_answer, answered_right;   /* of this run: requests whose true answer is known, and was given */
     uint64_t answers, answer_tokens;        /* requests of this run that have ended with answers, and their tokens */

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from e2e.command import ROOT, CommandError, build_folder  # noqa: E402
 from e2e.runs import (  # noqa: E402
-    Ended, Skip, Workplace, answer_differences, answers, facts_of, record_all, records,
+    Ended, Skip, Workplace, answer_differences, answers, facts_of, lines, record_all, records,
+    wait_until,
 )  # fmt: skip
 from reference.tally import Tally  # noqa: E402
 
@@ -108,6 +110,18 @@ class Requests:
         name = self._write("worst.jsonl", "[]", line("", messages=[]))
         found = self._run("worst", name).expect(3)
         return found + ([] if len(self._errors("worst")) == 2 else [f"errors {self._errors('worst')}"])
+
+    def an_interrupt_is_heard_among_very_many_bad_lines(self) -> list[str]:
+        rows = ["{"] * 1500 + [line("good")]
+        name = self._write("lines.jsonl", *rows)
+        running = self._place.start([name], "lines", *SHORT, question=None)
+        wait_until(lambda: len(lines(self._out("lines") / "errors.jsonl")) >= 20, "20 lines failed")
+        running.signal(signal.SIGTERM)
+        found = running.end().expect(75, "the same command goes on")
+        ended = len(lines(self._out("lines") / "errors.jsonl"))
+        found += [] if ended < 1500 else ["all bad lines were done before the signal was looked at"]
+        found += self._run("lines", name).expect(3, "1 of 1501 requests done, 1500 failed")
+        return found + ([] if len(self._errors("lines")) == 1500 else ["not each bad line has a record"])
 
     def an_answer_does_not_depend_on_what_runs_beside_it(self) -> list[str]:
         asked = [line(f"r{i}", temperature=1, top_p=0.9, top_k=50, seed=i, n=2) for i in range(6)]
