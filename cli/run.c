@@ -124,9 +124,9 @@ static pk_exit report(const pk_run_report *done, const struct values *values, pk
     if (done->work_ns)
         fprintf(stderr, "; %" PRIu64 " prompt and %" PRIu64 " answer tokens in %.1f s (%.0f tokens/s)",
                 p->prompt_tokens, p->sampled_tokens, seconds, (double)(p->prompt_tokens + p->sampled_tokens) / seconds);
-    if (p->with_answer)
-        fprintf(stderr, "\npenstock: %" PRIu64 " of %" PRIu64 " answers are the true ones (%.1f %%)", p->answered_right,
-                p->with_answer, 100 * (double)p->answered_right / (double)p->with_answer);
+    if (p->match.of)
+        fprintf(stderr, "\npenstock: %" PRIu64 " of %" PRIu64 " answers are the true ones (%.1f %%)", p->match.right,
+                p->match.of, 100 * (double)p->match.right / (double)p->match.of);
     if (strcmp(values->out, "-") != 0)
         fprintf(stderr, "\npenstock: results are in %s", values->out);
     fputc('\n', stderr);

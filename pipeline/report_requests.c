@@ -2,14 +2,14 @@
 #include "pipeline/report_parts.h"
 
 #include "pipeline/markup.h"
+#include "pipeline/result_line.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 
-/* As many values as a line of ours has, with room for those of later versions. */
-enum { LINE_VALUES = 4096, EXCERPT_BYTES = 280 };
+enum { EXCERPT_BYTES = 280 };
 
 struct listing {
     FILE *out;
@@ -56,18 +56,6 @@ static void put_row(FILE *out, const pk_json *line)
     fputs("</td></tr>\n", out);
 }
 
-/* An answer may hold NULs, which the JSON reader refuses, rightly for everything but this. */
-static void mend_nuls(char *line, size_t bytes)
-{
-    for (size_t i = 0; i + 6 <= bytes; i++) {
-        if (line[i] != '\\')
-            continue;
-        if (!memcmp(line + i, "\\u0000", 6))
-            memcpy(line + i, "\\ufffd", 6);
-        i++; /* what the backslash escapes */
-    }
-}
-
 /* A line that has no end yet is being written, or torn: it is no record. */
 static pk_err list_line(struct listing *listing, char *line, size_t bytes, uint64_t rows_max)
 {
@@ -78,8 +66,7 @@ static pk_err list_line(struct listing *listing, char *line, size_t bytes, uint6
         listing->left++;
         return PK_OK;
     }
-    mend_nuls(line, bytes);
-    pk_err err = pk_json_open(&record, line, bytes, LINE_VALUES);
+    pk_err err = pk_result_line_open(&record, line, bytes);
     if (!err)
         put_row(listing->out, record);
     listing->rows += !err;

@@ -117,3 +117,20 @@ void pk_result_error_line(pk_json_text *out, const char *id, const pk_failure *f
     pk_json_text_word(out, failure->message);
     pk_json_text_raw(out, "}}\n");
 }
+
+static void mend_nuls(char *line, size_t bytes)
+{
+    for (size_t i = 0; i + 6 <= bytes; i++) {
+        if (line[i] != '\\')
+            continue;
+        if (!memcmp(line + i, "\\u0000", 6))
+            memcpy(line + i, "\\ufffd", 6);
+        i++; /* what the backslash escapes */
+    }
+}
+
+pk_err pk_result_line_open(pk_json **out, char *line, size_t bytes)
+{
+    mend_nuls(line, bytes);
+    return pk_json_open(out, line, bytes, bytes); /* however many answers and calls it holds */
+}

@@ -55,4 +55,8 @@ void pk_result_error_line(pk_json_text *out, const char *id, const pk_failure *f
 /* Appends what both kinds of line begin with, and no other request's does. */
 void pk_result_line_head(pk_json_text *out, const char *id, const char *custom_id);
 
+/* Reads a line of ours back; in it NULs, which an answer may hold and the JSON reader refuses, become U+FFFD. As
+ * pk_json_open. */
+pk_err pk_result_line_open(pk_json **out, char *line, size_t bytes);
+
 #endif

@@ -301,15 +301,6 @@ static void quote(const run *r, const request *q, pk_choice *choice)
                       question->text);
 }
 
-static void compare_to_truth(run *r, const request *q, const pk_choice *first)
-{
-    const pk_question *question = r->asks.items[q - r->requests].question;
-    if (!question || !question->answer)
-        return;
-    r->report->progress.with_answer++;
-    r->report->progress.answered_right += pk_question_is_answered(question, first->content);
-}
-
 static pk_err put_result(run *r, request *q)
 {
     pk_err err = PK_OK;
@@ -328,7 +319,7 @@ static pk_err put_result(run *r, request *q)
     }
     if (err)
         goto out;
-    compare_to_truth(r, q, &choices[0]);
+    pk_exact_match_add(&r->report->progress.match, &r->asks.items[q - r->requests], choices[0].content);
     q->state = ENDED;
     r->report->progress.ended++;
     r->report->progress.answers++;
@@ -655,7 +646,9 @@ static pk_err skip_ended(run *r)
     if (!err)
         err = pk_results_withdraw(r->results, changed, changed_count);
     free(changed);
-    return err;
+    if (!err && r->options->out_dir && r->report->progress.ended)
+        err = pk_exact_match_add_all(&r->report->progress.match, &r->asks, r->options->out_dir);
+    return err == PK_CORRUPT ? pk_fail(PK_IO, "%s", pk_error_text()) : err; /* our own file: not the model's fault */
 }
 
 /* The last part of the model's path, however it was spelled; malloc'd. */

@@ -8,8 +8,8 @@
 #define PK_PIPELINE_RUN_H
 
 #include "loader/config.h"
+#include "pipeline/exact_match.h"
 #include "pipeline/file.h"
-#include "pipeline/asks.h"
 #include "pipeline/fleet.h"
 #include "pipeline/results.h"
 #include "pipeline/timeline.h"
@@ -22,7 +22,7 @@ typedef struct {
     uint64_t prompt_tokens, sampled_tokens; /* done in this run */
     uint64_t known_tokens;                  /* prompt tokens of the requests that were tokenized, for each answer */
     uint64_t bytes_read, bytes_total;       /* of the documents and request lines of this run */
-    uint64_t with_answer, answered_right;   /* of this run: requests whose true answer is known, and was given */
+    pk_exact_match match;                   /* of all requests that are answered, by an earlier run too */
     uint64_t answers, answer_tokens;        /* requests of this run that have ended with answers, and their tokens */
     uint64_t queued;                        /* requests that nobody has begun; counted when somebody looks */
     uint32_t waiting, running, in_flight;   /* sequences; batches inside the stages */

@@ -52,9 +52,9 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
                          "times are not known\",\n");
     pk_json_text_raw(out, "  \"prompt_tokens\": %" PRIu64 ", \"completion_tokens\": %" PRIu64 ",\n", p->prompt_tokens,
                      p->sampled_tokens);
-    if (p->with_answer)
-        pk_json_text_raw(out, "  \"exact_match\": {\"right\": %" PRIu64 ", \"of\": %" PRIu64 "},\n", p->answered_right,
-                         p->with_answer);
+    if (p->match.of)
+        pk_json_text_raw(out, "  \"exact_match\": {\"right\": %" PRIu64 ", \"of\": %" PRIu64 "},\n", p->match.right,
+                         p->match.of);
     pk_json_text_raw(out, "  \"load_seconds\": %.3f, \"work_seconds\": %.3f, \"tokens_per_second\": %.1f,\n",
                      seconds(report->load_ns), work,
                      work > 0 ? (double)(p->prompt_tokens + p->sampled_tokens) / work : 0);

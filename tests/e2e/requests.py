@@ -174,6 +174,15 @@ class Requests:
         summary = json.loads((self._out("truth") / "summary.json").read_text())
         return found + ([] if summary["exact_match"] == {"right": 1, "of": 2} else [f"{summary['exact_match']}"])
 
+    def true_answers_of_an_earlier_run_are_counted(self) -> list[str]:
+        found = self._run("again", "docs/part-0.txt", "docs/part-1.txt", question="Who?").expect(0)
+        truth = contents(self._results("again")["docs/part-1.txt#1"])[0]
+        name = self._write("again.questions", {"question": "Who?", "answer": truth})
+        found += self._run("again", "docs", options=("--questions", name)).expect(0, "1 of 3 answers are the true ones")
+        found += self._run("again", "docs", options=("--questions", name)).expect(0, "1 of 3 answers are the true ones")
+        summary = json.loads((self._out("again") / "summary.json").read_text())
+        return found + ([] if summary["exact_match"] == {"right": 1, "of": 3} else [f"{summary['exact_match']}"])
+
     def blocks_of_questions_may_have_several_lines(self) -> list[str]:
         name = self._write("blocks.txt", "Who?", "And why?", "---", "Where?")
         found = self._run("blocks", "docs/part-0.txt", options=("--questions", name)).expect(0)
