@@ -171,9 +171,25 @@ static void fini_question_set(question_set *set)
     free(set->prompt);
 }
 
+/* As documents and questions are read: UTF-8, without a byte order mark. */
+static pk_err read_prompt(char **out, const char *path)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    size_t bytes = 0, bad = 0;
+    pk_err err = pk_file_read_all(out, &bytes, path, PROMPT_BYTES_MAX);
+    if (err)
+        return err;
+    if (!pk_utf8_check(*out, bytes, &bad))
+        return pk_fail(PK_INVALID, "%s: byte %zu is not UTF-8", path, bad);
+    if (memchr(*out, 0, bytes))
+        return pk_fail(PK_INVALID, "%s: byte %zu is a NUL; expected text", path, strlen(*out));
+    if (bytes >= 3 && !memcmp(*out, mark, 3))
+        memmove(*out, *out + 3, bytes - 2);
+    return PK_OK;
+}
+
 static pk_err read_question_set(question_set *out, const struct values *values)
 {
-    size_t bytes = 0;
     pk_err err = PK_OK;
     *out = (question_set){0};
     if (values->question)
@@ -181,9 +197,7 @@ static pk_err read_question_set(question_set *out, const struct values *values)
     else if (values->questions)
         err = pk_questions_read(&out->questions, values->questions);
     if (!err && values->prompt)
-        err = pk_file_read_all(&out->prompt, &bytes, values->prompt, PROMPT_BYTES_MAX);
-    if (!err && out->prompt && (memchr(out->prompt, 0, bytes) || !pk_utf8_check(out->prompt, bytes, NULL)))
-        err = pk_fail(PK_INVALID, "%s: is not UTF-8 text", values->prompt);
+        err = read_prompt(&out->prompt, values->prompt);
     return err;
 }
 

@@ -191,7 +191,7 @@ class Requests:
         return found + ([] if same and len(self._results("blocks")) == 2 else ["the first block is not one question"])
 
     def a_prompt_file_is_what_the_model_reads(self) -> list[str]:
-        (self._place.folder / "prompt.txt").write_text("Q: {question} {x}\nD: {document}\n")
+        (self._place.folder / "prompt.txt").write_text("\ufeffQ: {question} {x}\nD: {document}\n")
         found = self._run("prompted", "docs/part-0.txt", question="Who {document}?", options=("--prompt", "prompt.txt")).expect(0)
         text = (self._docs / "part-0.txt").read_text()
         found += self._run("typed", self._write("typed.jsonl", line("t", TEXT, prompt=f"Q: Who {{document}}? {{x}}\nD: {text}\n"))).expect(0)
