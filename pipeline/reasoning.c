@@ -108,22 +108,42 @@ static size_t put_calls(pk_json_text *out, const char *id, const char *from, con
     return count;
 }
 
-size_t pk_reasoning_calls(pk_json_text *out, const char *id, pk_text_view *content)
+static const char *find_last(const char *from, const char *end, const char *word)
 {
-    const char *end = content->bytes + content->count;
-    const char *open = content->count ? find(content->bytes, end, CALLS) : NULL;
-    const char *inside = open ? open + strlen(CALLS) : NULL;
-    const char *close = open ? find(inside, end, CALLS_END) : NULL;
-    if (!close || trimmed(close + strlen(CALLS_END), end).count) /* cut off, or not the last word: it is text */
-        return 0;
+    const char *last = NULL;
+    for (const char *at; (at = find(from, end, word)); from = at + strlen(word))
+        last = at;
+    return last;
+}
+
+/* The calls between the tag at `open` and the last one at `close`; 0 leaves `out` as it is. */
+static size_t put_calls_from(pk_json_text *out, const char *id, const char *open, const char *close)
+{
     size_t before = out->used;
     pk_json_text_raw(out, "[");
-    size_t count = put_calls(out, id, inside, close);
+    size_t count = put_calls(out, id, open + strlen(CALLS), close);
     pk_json_text_raw(out, "]");
-    if (!count) {
+    if (!count)
         out->used = before;
+    return count;
+}
+
+size_t pk_reasoning_calls(pk_json_text *out, const char *id, pk_text_view *content)
+{
+    pk_text_view text = trimmed(content->bytes, content->bytes + content->count);
+    if (text.count < strlen(CALLS CALLS_END))
         return 0;
+    const char *close = text.bytes + text.count - strlen(CALLS_END);
+    if (memcmp(close, CALLS_END, strlen(CALLS_END)))
+        return 0; /* cut off, or not the last word: it is text */
+    const char *open = find(text.bytes, close, CALLS);
+    size_t count = open ? put_calls_from(out, id, open, close) : 0;
+    if (open && !count) { /* the answer may have spoken of the tag before it used it */
+        open = find_last(open, close, CALLS);
+        count = put_calls_from(out, id, open, close);
     }
+    if (!count)
+        return 0;
     while (open > content->bytes && is_space(open[-1]))
         open--;
     content->count = (size_t)(open - content->bytes);

@@ -79,6 +79,20 @@ static void calls_become_those_of_openai(void **state)
                  "");
 }
 
+static void tags_within_arguments_and_before_the_calls_are_text(void **state)
+{
+    (void)state;
+    assert_calls(
+        "<tool_calls>\n{\"name\": \"f\", \"arguments\": {\"a\": \"</tool_calls> <tool_calls>\"}}\n</tool_calls>", 1,
+        "[{\"id\": \"call_7f_1\", \"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": "
+        "\"{\\\"a\\\": \\\"</tool_calls> <tool_calls>\\\"}\"}}]",
+        "");
+    assert_calls("I use <tool_calls> now.\n<tool_calls>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_calls>\n", 1,
+                 "[{\"id\": \"call_7f_1\", \"type\": \"function\", \"function\": {\"name\": \"f\", \"arguments\": "
+                 "\"{}\"}}]",
+                 "I use <tool_calls> now.");
+}
+
 static void what_is_no_call_stays_text(void **state)
 {
     (void)state;
@@ -92,6 +106,9 @@ static void what_is_no_call_stays_text(void **state)
         "<tool_calls>\n{\"name\": 1, \"arguments\": {}}\n</tool_calls>",
         "<tool_calls>\n{\"name\": \"f\", \"arguments\": \"{}\"}\n</tool_calls>",
         "<tool_calls>\n[1]\n</tool_calls>",
+        "</tool_calls>",
+        "<tool_calls></tool_calls>",
+        "<tool_calls",
         "Write <tool_calls>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_calls> to call.",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -107,6 +124,7 @@ int main(void)
         cmocka_unit_test(reasoning_that_the_prompt_opened_is_told_by_its_end),
         cmocka_unit_test(only_the_first_reasoning_counts),
         cmocka_unit_test(calls_become_those_of_openai),
+        cmocka_unit_test(tags_within_arguments_and_before_the_calls_are_text),
         cmocka_unit_test(what_is_no_call_stays_text),
     };
     return cmocka_run_group_tests_name("reasoning", tests, NULL, NULL);
