@@ -226,6 +226,21 @@ static pk_err part_doubles(pk_asks *asks)
     return err;
 }
 
+/* Nothing that somebody said is passed over in silence. */
+static pk_err check_unused(const pk_asks *asks, const pk_asks_options *options)
+{
+    const char *unused = options->questions     ? "the question is"
+                         : options->prompt      ? "--prompt is"
+                         : options->choices > 1 ? "-n is"
+                                                : NULL;
+    if (!unused || asks->documents.count || !asks->file_count)
+        return PK_OK;
+    return pk_fail(PK_INVALID,
+                   "%s for documents, and none (.txt, .md) is among the inputs; a line of a request file says "
+                   "its own",
+                   unused);
+}
+
 static pk_err check_prompt(const char *prompt)
 {
     const char *missing = !strstr(prompt, DOCUMENT) ? DOCUMENT : !strstr(prompt, QUESTION) ? QUESTION : NULL;
@@ -245,6 +260,8 @@ pk_err pk_asks_collect(pk_asks *out, pk_asks_options options)
         err = list_documents(out);
     if (!err)
         err = open_files(out, &options);
+    if (!err)
+        err = check_unused(out, &options);
     if (!err)
         err = list_lines(out);
     if (!err)

@@ -295,13 +295,22 @@ static void what_cannot_be_asked_is_refused(void **state)
     (void)state;
     place_write("a.txt", "text");
     place_write("empty.jsonl", "\n");
-    pk_questions questions = read_good("{\"question\": \"Who?\", \"document\": \"b.txt\"}");
+    place_write("r.jsonl", GOOD("x"));
+    pk_questions questions = read_good("{\"question\": \"Who?\", \"document\": \"b.txt\"}"), all = read_good("Who?");
     assert_not_collected("a.txt", NULL, NULL, PK_INVALID, "a question is needed: -q TEXT or --questions FILE");
     assert_not_collected("a.txt", &questions, NULL, PK_INVALID,
                          "question 1 is of the document b.txt, which is not among the inputs");
     assert_not_collected("a.txt", &questions, "{document}", PK_INVALID, "the prompt file has no {question} in it");
     assert_not_collected("empty.jsonl", NULL, NULL, PK_INVALID,
                          "nothing is asked: no document (.txt, .md) and no request was found in the inputs");
+    assert_not_collected("r.jsonl", &all, NULL, PK_INVALID,
+                         "the question is for documents, and none (.txt, .md) is among the inputs; a line of a request "
+                         "file says its own");
+    assert_not_collected(
+        "r.jsonl", NULL, "{document} {question}", PK_INVALID,
+        "--prompt is for documents, and none (.txt, .md) is among the inputs; a line of a request file "
+        "says its own");
+    pk_questions_fini(&all);
     assert_not_collected("none.jsonl", NULL, NULL, PK_INVALID, "open none.jsonl: No such file or directory");
     pk_questions_fini(&questions);
 }
