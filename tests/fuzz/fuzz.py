@@ -24,7 +24,7 @@ BUILD = ROOT / "build" / "fuzz"
 # The longest input, in bytes: enough for the seeds and some more, small enough for many thousand inputs a second.
 TARGETS = {
     "batch": 4096, "control": 4096, "safetensors": 4096, "index": 4096, "config": 4096, "pipeline": 4096, "ids": 4096,
-    "timeline": 4096, "tokenizer": 8192,
+    "timeline": 4096, "tokenizer": 8192, "request_line": 4096, "questions": 4096,
 }  # fmt: skip
 MEMORY_MIB = 1024  # resident, with the sanitizer's shadow and quarantine: what reserves on an input's word ends here
 ALLOCATION_MIB = 128  # and here, when it does so in one piece
