@@ -85,7 +85,8 @@ static pk_exit refuse_command(const char *name, const char *second)
         nearest = nearest_of_two;
     pk_err err = nearest   ? pk_fail(PK_INVALID, "unknown command %s; did you mean %s?",
                                    nearest == nearest_of_two ? both : name, nearest)
-                 : *family ? pk_fail(PK_INVALID, "%s is the first word of a command, there are: %s", name, family)
+                 : *family ? pk_fail(PK_INVALID, "%s: expected a second word, found %s; there are: %s", name,
+                                     second ? second : "nothing", family)
                            : pk_fail(PK_INVALID, "unknown command %s; penstock --help lists them", name);
     return pk_exit_report(PK_DOING_USAGE, err);
 }

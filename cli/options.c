@@ -143,6 +143,8 @@ static pk_err refuse_unknown(const pk_option *options, const char *name, size_t 
 {
     const char *words[OPTIONS_MAX + 1] = {0};
     char word[64];
+    if (!strncmp(name, "help=", strlen("help=")))
+        return pk_fail(PK_INVALID, "--help takes no value, found \"%s\"", name + strlen("help="));
     snprintf(word, sizeof word, "%.*s", (int)length, name);
     for (size_t i = 0; i < OPTIONS_MAX && options[i].name; ++i)
         words[i] = options[i].name;

@@ -129,6 +129,8 @@ static pk_exit report(const pk_run_report *done, const struct values *values, pk
                 p->match.of, 100 * (double)p->match.right / (double)p->match.of);
     if (strcmp(values->out, "-") != 0)
         fprintf(stderr, "\npenstock: results are in %s", values->out);
+    if (p->failed && strcmp(values->out, "-") != 0)
+        fprintf(stderr, "; why requests failed stands in %s/errors.jsonl", values->out);
     fputc('\n', stderr);
     if (done->drained) {
         fprintf(stderr, "penstock: drained before the end; the same command goes on\n");
@@ -216,24 +218,23 @@ static pk_exit process(const struct values *values, const pk_pipeline *pipeline,
     pk_run_view view;
     pk_source_tell_choice(pipeline);
     pk_run_view_begin(&view);
-    pk_err err =
-        pk_run(&(pk_run_options){.pipeline = pipeline,
-                                 .model = model,
-                                 .inputs = inputs->items,
-                                 .input_count = inputs->count,
-                                 .questions = set->questions.count ? &set->questions : NULL,
-                                 .prompt = set->prompt,
-                                 .choices = (uint32_t)values->answers,
-                                 .reasoning = reasoning_of(values->reasoning),
-                                 .out_dir = strcmp(values->out, "-") ? values->out : NULL,
-                                 .run_dir = values->run_dir,
-                                 .timeline = timeline,
-                                 .changed = pk_run_view_changed,
-                                 .loading = pk_run_view_loading,
-                                 .loaded = pk_run_view_loaded,
-                                 .progress = pk_run_view_progress,
-                                 .context = &view},
-               &done);
+    pk_err err = pk_run(&(pk_run_options){.pipeline = pipeline,
+                                          .model = model,
+                                          .inputs = inputs->items,
+                                          .input_count = inputs->count,
+                                          .questions = set->questions.count ? &set->questions : NULL,
+                                          .prompt = set->prompt,
+                                          .choices = (uint32_t)values->answers,
+                                          .reasoning = reasoning_of(values->reasoning),
+                                          .out_dir = strcmp(values->out, "-") ? values->out : NULL,
+                                          .run_dir = values->run_dir,
+                                          .timeline = timeline,
+                                          .changed = pk_run_view_changed,
+                                          .loading = pk_run_view_loading,
+                                          .loaded = pk_run_view_loaded,
+                                          .progress = pk_run_view_progress,
+                                          .context = &view},
+                        &done);
     pk_run_view_end(&view);
     *begun = done.progress.requests > 0;
     return report(&done, values, err);
@@ -306,6 +307,8 @@ static pk_err check_values(const struct values *values, const pk_words *inputs)
         return pk_fail(PK_INVALID, "-q and --questions: one of them says what is asked");
     if (values->question && !*values->question)
         return pk_fail(PK_INVALID, "-q: the question is empty");
+    if (!*values->out || (values->run_dir && !*values->run_dir))
+        return pk_fail(PK_INVALID, "--%s: expected a directory, found nothing", *values->out ? "run-dir" : "out");
     if (!strcmp(values->out, "-") && (values->report || values->json))
         return pk_fail(PK_INVALID, "--%s is made of what stands in the output directory, found -o -",
                        values->report ? "report" : "json");

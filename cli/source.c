@@ -2,8 +2,10 @@
 
 #include "loader/census.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 pk_purpose pk_purpose_of(const char *word)
 {
@@ -39,13 +41,25 @@ static void warn_of_dialect(const char *model, const pk_model_config *config)
         fprintf(stderr, "penstock: warning: - %s\n", notes[i]);
 }
 
+/* Whoever mistypes a folder is told so, not that a file in it is missing. */
+static pk_err check_model(const char *path)
+{
+    struct stat status;
+    static const char expected[] = "expected the folder of a model, as -m DIR or in the pipeline file";
+    if (!*path)
+        return pk_fail(PK_INVALID, "the model's name is empty, %s", expected);
+    if (stat(path, &status))
+        return pk_fail(PK_IO, "the model %s: %s; %s", path, strerror(errno), expected);
+    return S_ISDIR(status.st_mode) ? PK_OK : pk_fail(PK_INVALID, "the model %s is no folder, %s", path, expected);
+}
+
 pk_exit pk_source_read(const pk_source *source, const char *file, pk_pipeline *pipeline, pk_model_config *model)
 {
     pk_pipeline_init(pipeline);
     pk_err err = read_source(source, file, pipeline);
     if (err)
         return pk_exit_report(PK_DOING_USAGE, err);
-    if ((err = pk_config_read(model, pipeline->model)))
+    if ((err = check_model(pipeline->model)) || (err = pk_config_read(model, pipeline->model)))
         return pk_exit_report(PK_DOING_MODEL, err);
     warn_of_dialect(pipeline->model, model);
     return PK_EXIT_OK;

@@ -385,7 +385,7 @@ static pk_err check_free(const char *dir)
     pk_err err = PK_OK;
     while (!err && (entry = readdir(listing)))
         if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-            err = pk_fail(PK_INVALID, "%s: is not empty", dir);
+            err = pk_fail(PK_INVALID, "%s: is not empty, expected a new or an empty directory", dir);
     closedir(listing);
     return err;
 }

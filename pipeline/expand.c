@@ -66,7 +66,7 @@ static const char *look_up(const struct variable *variable, size_t *length)
     if (variable->form == '?' && variable->word_length)
         pk_fail(PK_INVALID, "%s: %.*s", name, (int)variable->word_length, variable->word);
     else
-        pk_fail(PK_INVALID, "the variable %s is not set", name);
+        pk_fail(PK_INVALID, "the variable %s is not set, and has no value for that: ${%s:-VALUE}", name, name);
     return NULL;
 }
 

@@ -197,14 +197,14 @@ pk_err pk_pipeline_read(pk_pipeline *pipeline, const char *path)
     size_t bytes = 0;
     FILE *file = standard ? stdin : fopen(path, "re");
     if (!file)
-        return pk_fail_errno(PK_IO, "%s: open", name);
+        return pk_fail_errno(PK_IO, "%s: open the pipeline file", name);
     if (!(text = malloc(PK_PIPELINE_FILE_BYTES + 1))) {
         err = pk_fail(PK_NOMEM, "%s: no memory to read it", name);
         goto out;
     }
     /* One byte more than allowed, so that a larger file shows itself. */
     bytes = fread(text, 1, PK_PIPELINE_FILE_BYTES + 1, file);
-    err = ferror(file) ? pk_fail_errno(PK_IO, "%s: read", name) : pk_pipeline_parse(pipeline, name, text, bytes);
+    err = ferror(file) ? pk_fail_errno(PK_IO, "%s: read the pipeline file", name) : pk_pipeline_parse(pipeline, name, text, bytes);
 out:
     free(text);
     if (!standard)

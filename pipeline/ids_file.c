@@ -9,7 +9,9 @@ static pk_err read_list(pk_id_list *out, const pk_json *list, size_t index, size
 {
     char shown[PK_JSON_SHOW];
     size_t count = pk_json_count(list);
-    if (pk_json_kind_of(list) != PK_JSON_ARRAY || count == 0 || count > UINT32_MAX)
+    if (pk_json_kind_of(list) == PK_JSON_ARRAY && count == 0)
+        return pk_fail(PK_CORRUPT, "sequence %zu is empty, at least one token id was expected", index);
+    if (pk_json_kind_of(list) != PK_JSON_ARRAY || count > UINT32_MAX)
         return pk_fail(PK_CORRUPT, "sequence %zu is %s, a list of token ids was expected", index,
                        pk_json_show(shown, list));
     if (!(out->ids = malloc(count * sizeof *out->ids)))

@@ -68,7 +68,7 @@ static pk_err read_integer(pk_journal *journal, const char *statement, int64_t *
     pk_err err = PK_OK;
     sqlite3_stmt *prepared = NULL;
     if (sqlite3_prepare_v2(journal->database, statement, -1, &prepared, NULL) || sqlite3_step(prepared) != SQLITE_ROW)
-        err = fail_sqlite(journal->database, statement);
+        err = fail_sqlite(journal->database, "is no journal of a run");
     else
         *out = sqlite3_column_int64(prepared, 0);
     sqlite3_finalize(prepared);

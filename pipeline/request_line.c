@@ -216,8 +216,11 @@ static pk_err expect_neutral(reading *r, const field *f, const pk_json *value)
         return err;
     r->code = PK_REQUEST_UNSUPPORTED_FIELD;
     size_t length = strcspn(f->neutral, "|");
-    return pk_fail(PK_INVALID, "%s: %s; this version has %s%.*s", f->name, pk_json_show(shown, value),
-                   length ? "no other than " : "nothing of the kind", (int)length, f->neutral);
+    if (!length)
+        return pk_fail(PK_INVALID, "%s: %s; the field is not in this version, leave it out", f->name,
+                       pk_json_show(shown, value));
+    return pk_fail(PK_INVALID, "%s: %s; expected %.*s, nothing else is in this version", f->name,
+                   pk_json_show(shown, value), (int)length, f->neutral);
 }
 
 static pk_err refuse_unknown(reading *r, const char *name, unsigned url)

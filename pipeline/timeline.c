@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +72,8 @@ pk_err pk_timeline_open(pk_timeline **out, const char *path)
     }
     timeline->origin_ns = pk_clock_ns();
     if ((timeline->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0) {
-        err = pk_fail_errno(PK_IO, "%s", path);
+        bool wrong = errno == ENOENT || errno == ENOTDIR || errno == EISDIR || errno == EACCES;
+        err = pk_fail_errno(wrong ? PK_INVALID : PK_IO, "%s: make the timeline", path);
         free(timeline->path);
         free(timeline);
         return err;

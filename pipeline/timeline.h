@@ -22,7 +22,7 @@ typedef struct {
     uint64_t batch, rows;
 } pk_timeline_event;
 
-/* Replaces the file. PK_IO. */
+/* Replaces the file. PK_INVALID: there is no folder for it, or it may not be written; PK_IO. */
 pk_err pk_timeline_open(pk_timeline **out, const char *path);
 
 /* Names a process's row; rows stand in the order of these calls. PK_IO. */

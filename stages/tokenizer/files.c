@@ -275,7 +275,7 @@ static pk_err read_folder(reading *self, const char *name)
     else if (exists(self, "merges.txt"))
         err = read_only_merges(self);
     else
-        err = pk_fail(PK_IO, "%s: no tokenizer.json, no vocab.json, no merges.txt", self->folder);
+        err = pk_fail(PK_IO, "%s: has no tokenizer.json, no vocab.json, no merges.txt; expected the first, or both others", self->folder);
     return err ? err : find_eos(self);
 }
 

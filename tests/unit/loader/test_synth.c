@@ -241,7 +241,7 @@ static void a_directory_with_anything_in_it_is_refused(void **state)
     pk_synth_options options = small(scratch_path("m"));
     assert_int_equal(mkdir(scratch_path("m"), 0777), 0);
     assert_ok(pk_synth(&options)); /* an empty one is taken */
-    assert_refused(pk_synth(&options), PK_INVALID, "m: is not empty");
+    assert_refused(pk_synth(&options), PK_INVALID, "m: is not empty, expected a new or an empty directory");
     scratch_write("file", "x", 1);
     options.dir = scratch_path("file");
     assert_refused(pk_synth(&options), PK_INVALID, "file: Not a directory");

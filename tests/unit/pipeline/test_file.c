@@ -339,9 +339,9 @@ static void a_missing_file_is_an_error_of_the_system(void **state)
     (void)state;
     pk_pipeline_init(&p);
     assert_error(pk_pipeline_read(&p, "/nonexistent/p.yaml"), PK_IO,
-                 "/nonexistent/p.yaml: open: No such file or directory");
+                 "/nonexistent/p.yaml: open the pipeline file: No such file or directory");
     pk_pipeline_fini(&p);
-    assert_error(pk_pipeline_read(&p, "/"), PK_IO, "/: read: Is a directory");
+    assert_error(pk_pipeline_read(&p, "/"), PK_IO, "/: read the pipeline file: Is a directory");
     pk_pipeline_fini(&p);
 }
 
@@ -375,10 +375,12 @@ static void variables_cannot_add_keys(void **state)
 static void variables_without_value_or_form_are_refused(void **state)
 {
     static const struct refusal refusals[] = {
-        {"version: 1\nmodel: ${PK_TEST_UNSET}\n", "p.yaml:2:8: model: the variable PK_TEST_UNSET is not set"},
+        {"version: 1\nmodel: ${PK_TEST_UNSET}\n", "p.yaml:2:8: model: the variable PK_TEST_UNSET is not set, and has "
+                                                  "no value for that: ${PK_TEST_UNSET:-VALUE}"},
         {"version: 1\nmodel: ${PK_TEST_UNSET:?say where the model lies}\n",
          "p.yaml:2:8: model: PK_TEST_UNSET: say where the model lies"},
-        {"version: 1\nmodel: ${PK_TEST_UNSET:?}\n", "p.yaml:2:8: model: the variable PK_TEST_UNSET is not set"},
+        {"version: 1\nmodel: ${PK_TEST_UNSET:?}\n", "p.yaml:2:8: model: the variable PK_TEST_UNSET is not set, and has "
+                                                    "no value for that: ${PK_TEST_UNSET:-VALUE}"},
         {"version: 1\nmodel: ${PK_TEST_UNSET:-}\n", "p.yaml:2:8: model: expected a directory, found nothing"},
         {"version: 1\nmodel: ${PK_TEST\n", "p.yaml:2:8: model: \"${\" without its \"}\" (write $$ for a dollar sign)"},
         {"version: 1\nmodel: ${PK_TEST+x}\n",

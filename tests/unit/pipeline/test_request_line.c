@@ -94,13 +94,13 @@ static void fields_that_this_version_lacks_are_refused_by_name(void **state)
 {
     (void)state;
     assert_refused(chat("\"presence_penalty\": 0.5"), "unsupported_field",
-                   "body: presence_penalty: 0.5; this version has no other than 0");
+                   "body: presence_penalty: 0.5; expected 0, nothing else is in this version");
     assert_refused(chat("\"stop\": [\"x\"]"), "unsupported_field",
-                   "body: stop: an array; this version has no other than []");
+                   "body: stop: an array; expected [], nothing else is in this version");
     assert_refused(chat("\"reasoning_effort\": \"high\""), "unsupported_field",
-                   "body: reasoning_effort: \"high\"; this version has nothing of the kind");
+                   "body: reasoning_effort: \"high\"; the field is not in this version, leave it out");
     assert_refused(chat("\"response_format\": {\"type\": \"json_object\"}"), "unsupported_field",
-                   "body: response_format: an object; this version has no other than {\"type\": \"text\"}");
+                   "body: response_format: an object; expected {\"type\": \"text\"}, nothing else is in this version");
 }
 
 static void unknown_fields_are_refused_with_the_nearest_name(void **state)

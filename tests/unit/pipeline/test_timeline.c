@@ -143,7 +143,8 @@ static void a_path_that_cannot_be_made_is_refused(void **state)
 {
     pk_timeline *timeline;
     (void)state;
-    assert_error(pk_timeline_open(&timeline, "no/such/t.json"), PK_IO, "no/such/t.json: No such file or directory");
+    assert_error(pk_timeline_open(&timeline, "no/such/t.json"), PK_INVALID,
+                 "no/such/t.json: make the timeline: No such file or directory");
     assert_null(timeline);
 }
 
