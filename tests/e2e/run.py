@@ -243,7 +243,7 @@ class Runs:
         return found + ([] if not self._out("usage").exists() else ["an output folder was made"])
 
     def a_missing_model_is_exit_6(self) -> list[str]:
-        return self._run("no-model", "docs", model=Path("nowhere")).expect(6, "nowhere/config.json")
+        return self._run("no-model", "docs", model=Path("nowhere")).expect(6, "the model nowhere: No such file or directory")
 
     def a_cut_shard_is_exit_6_with_its_name(self) -> list[str]:
         model = self._place.copy_model("cut-model")

@@ -42,7 +42,7 @@ static void what_is_no_list_of_ids_is_refused(void **state)
     (void)state;
     refuse("", "JSON at line 1");
     refuse("[]", "a list of lists of token ids");
-    refuse("[[]]", "sequence 0 is an array");
+    refuse("[[]]", "sequence 0 is empty");
     refuse("[[1], 2]", "sequence 1 is 2");
     refuse("[[1], [2, 100]]", "sequence 1, token 1 is 100, an id below 100 was expected");
     refuse("[[-1]]", "sequence 0, token 0 is -1");
