@@ -35,9 +35,10 @@ static bool take_hex(pk_scan *scan, unsigned *out)
     *out = 0;
     for (int i = 0; i < 4; i++, scan->at++) {
         char c = scan->at < scan->bytes ? scan->text[scan->at] : '\0';
-        unsigned digit = c >= '0' && c <= '9' ? (unsigned)(c - '0') : ((unsigned)c | 0x20) - 'a' + 10;
-        if (digit > 15)
+        bool is_letter = (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
+        if (!is_letter && (c < '0' || c > '9'))
             return false;
+        unsigned digit = is_letter ? ((unsigned)c | 0x20) - 'a' + 10 : (unsigned)(c - '0');
         *out = *out << 4 | digit;
     }
     return true;

@@ -48,6 +48,8 @@ static void strings_that_are_none_are_refused(void **state)
                                         "\"\\",
                                         "\"\\x\"",
                                         "\"\\u12g4\"",
+                                        "\"\\u00@1\"",
+                                        "\"\\u004`\"",
                                         "\"a\nb\"",
                                         "\"\\u0000\"",
                                         "\"\\ud83d\"",
