@@ -37,7 +37,7 @@ bool pk_byte_alphabet_read(const char *text, size_t bytes, unsigned char *out, s
         }
         /* The alphabet needs no sequence of more than two bytes. */
         if (code >= 0x80) {
-            if (code < 0xC2 || code > 0xDF || at == bytes)
+            if (code < 0xC2 || code > 0xDF || at == bytes || (in[at] & 0xC0) != 0x80)
                 return false;
             code = (code & 0x1F) << 6 | (in[at++] & 0x3F);
         }

@@ -11,7 +11,7 @@
 unsigned pk_byte_alphabet_code(unsigned char byte);
 
 /* Turns `bytes` bytes of UTF-8 spelled in the alphabet into what they stand for: *count bytes, at most `bytes`, in
- * `out`. False when a character stands for no byte. */
+ * `out`. False when a character stands for no byte, or when they are not UTF-8. */
 bool pk_byte_alphabet_read(const char *text, size_t bytes, unsigned char *out, size_t *count);
 
 #endif

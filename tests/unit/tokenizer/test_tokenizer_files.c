@@ -148,6 +148,7 @@ static void lines_that_are_no_merges_are_refused_by_number(void **state)
         {"h e x\n", "merges.txt: line 1: expected \"a b\""},
         {"h e\nhe llo\n", "merges.txt: line 2: \"llo\" is not in the vocabulary"},
         {"h e\nh e\n", "merges.txt: line 2: makes the token 256 again"},
+        {"\xC4! e\n", "merges.txt: line 1: \"\xC4!\" is not in the vocabulary"},
         {"h \xFF\n", "merges.txt: line 1: \"\xFF\" is not in the vocabulary"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
