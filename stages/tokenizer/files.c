@@ -198,6 +198,12 @@ static pk_err find_specials(reading *self)
     return err;
 }
 
+/* After merges and added tokens. */
+static pk_err check_merges(const reading *self)
+{
+    return pk_pass(pk_model_check_merges(self->tokenizer), "%smerges.txt", self->folder);
+}
+
 static pk_err read_vocab_and_merges(reading *self)
 {
     pk_err err = with_file(self, "vocab.json", PK_TOKENIZER_FILE_BYTES, read_vocab);
@@ -205,6 +211,8 @@ static pk_err read_vocab_and_merges(reading *self)
         err = find_specials(self);
     if (!err)
         err = with_file(self, "merges.txt", PK_TOKENIZER_FILE_BYTES, read_merges);
+    if (!err)
+        err = check_merges(self);
     snprintf(self->tokenizer->assumed, sizeof self->tokenizer->assumed,
              "from vocab.json and merges.txt, without tokenizer.json");
     if (!err)
@@ -230,6 +238,8 @@ static pk_err read_only_merges(reading *self)
         err = put_special(tokenizer, "<beginning_of_sentence>", M1_BOS);
     if (!err && is_m1)
         err = put_special(tokenizer, "<end_of_sentence>", M1_EOS);
+    if (!err)
+        err = check_merges(self);
     pk_added_tokens_finish(&tokenizer->added, &tokenizer->vocabulary);
     return err;
 }

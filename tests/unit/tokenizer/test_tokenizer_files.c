@@ -138,6 +138,25 @@ static void the_config_names_special_tokens_with_their_ids(void **state)
     pk_tokenizer_close(&tokenizer);
 }
 
+/* A document's own "<stop>" would end the conversation. */
+static void merges_that_make_a_special_token_are_refused(void **state)
+{
+    (void)state;
+    static const char config[] = "{\"added_tokens_decoder\":{\"%d\":{\"content\":\"%s\",\"special\":true}}}";
+    pk_tokenizer *tokenizer = NULL;
+    char text[128];
+    write_text("merges.txt", MERGES);
+    snprintf(text, sizeof text, config, 258, "hell");
+    write_text("tokenizer_config.json", text);
+    assert_int_equal(pk_tokenizer_open(&tokenizer, folder), PK_CORRUPT);
+    assert_non_null(strstr(pk_error_text(), "merges.txt: merge 2: \"hell\" is no ordinary token"));
+    write_vocab();
+    snprintf(text, sizeof text, config, 3, "hell");
+    write_text("tokenizer_config.json", text);
+    assert_int_equal(pk_tokenizer_open(&tokenizer, folder), PK_CORRUPT);
+    assert_non_null(strstr(pk_error_text(), "merges.txt: merge 2: \"hell\" is no ordinary token"));
+}
+
 static void lines_that_are_no_merges_are_refused_by_number(void **state)
 {
     (void)state;
@@ -185,6 +204,7 @@ int main(void)
         IN_FOLDER(merges_alone_count_from_the_bytes_on),
         IN_FOLDER(the_pattern_is_the_one_that_cuts_the_fewest_tokens),
         IN_FOLDER(the_config_names_special_tokens_with_their_ids),
+        IN_FOLDER(merges_that_make_a_special_token_are_refused),
         IN_FOLDER(lines_that_are_no_merges_are_refused_by_number),
         IN_FOLDER(a_folder_without_a_tokenizer_is_refused),
         IN_FOLDER(a_tokenizer_is_read_from_memory_too),
