@@ -138,29 +138,26 @@ static pk_err check_model(pk_tokenizer *self, const member *model)
     return check_all_unused(model, unused, sizeof unused / sizeof *unused);
 }
 
-/* The id of the token that the vocabulary has under this text: as its own bytes or, where it is spelled in the byte
- * alphabet and that says the same, as a word. -1: none. */
-static int32_t listed_id(const pk_tokenizer *self, const char *content)
-{
-    int32_t id = pk_vocabulary_find(&self->vocabulary, content, strlen(content), false);
-    return id >= 0 ? id : pk_vocabulary_find(&self->vocabulary, content, strlen(content), true);
-}
-
-/* Whether the vocabulary has this text, read in the byte alphabet, under `id`: then it stands for other bytes there. */
-static bool is_spelled(const pk_tokenizer *self, int32_t id, const char *content)
+/* The id that the vocabulary has under this spelling, or -1. *others: there it stands for other bytes, as the byte
+ * alphabet has it. What merely stands for this text, such as "Ġ" for a blank, is another token. */
+static int32_t listed_id(const pk_tokenizer *self, const char *content, bool *others)
 {
     unsigned char bytes[PK_ADDED_BYTES];
-    size_t count;
-    return pk_byte_alphabet_read(content, strlen(content), bytes, &count) &&
-           pk_vocabulary_find(&self->vocabulary, bytes, count, true) == id;
+    size_t count, length = strlen(content);
+    int32_t id = pk_byte_alphabet_read(content, length, bytes, &count)
+                     ? pk_vocabulary_find(&self->vocabulary, bytes, count, true)
+                     : -1;
+    *others = id >= 0 && (count != length || memcmp(bytes, content, count) != 0);
+    return id >= 0 ? id : pk_vocabulary_find(&self->vocabulary, content, length, false);
 }
 
-/* Puts the flags on the token that the vocabulary has under this text already, or puts a new one. An added token is
+/* Puts the flags on the token that the vocabulary has under this spelling already, or puts a new one. An added token is
  * always its own text; one that the vocabulary reads as other bytes is ambiguous. */
 static pk_err put_added(pk_tokenizer *self, const char *content, int32_t id, uint32_t flags)
 {
-    int32_t listed = listed_id(self, content);
-    if (listed < 0 && is_spelled(self, id, content))
+    bool others;
+    int32_t listed = listed_id(self, content, &others);
+    if (others)
         return pk_fail(PK_INVALID, "stands for other bytes in the vocabulary, which is not supported");
     if (listed < 0)
         return pk_vocabulary_put(&self->vocabulary, id, content, strlen(content), flags);

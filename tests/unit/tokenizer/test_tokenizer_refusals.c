@@ -98,17 +98,24 @@ static void assert_refused(const char *old, const char *fresh, pk_err expected, 
     assert_non_null(strstr(pk_error_text(), path));
 }
 
-static void assert_encodes(const char *text, const int32_t *expected, size_t count)
+static void assert_encodes_with(pk_added added, const char *text, const int32_t *expected, size_t count)
 {
     pk_tokenizer *tokenizer = NULL;
+    pk_encoder *encoder = NULL;
     pk_ids ids = {0};
-    if (pk_tokenizer_open(&tokenizer, path))
+    if (pk_tokenizer_open(&tokenizer, path) || pk_encoder_open(&encoder, tokenizer))
         fail_msg("%s", pk_error_text());
-    assert_int_equal(pk_tokenizer_encode(tokenizer, text, strlen(text), &ids), PK_OK);
+    assert_int_equal(pk_encoder_run(encoder, added, text, strlen(text), &ids), PK_OK);
     assert_int_equal(ids.count, count);
     assert_memory_equal(ids.ids, expected, count * sizeof *expected);
     pk_ids_fini(&ids);
+    pk_encoder_close(&encoder);
     pk_tokenizer_close(&tokenizer);
+}
+
+static void assert_encodes(const char *text, const int32_t *expected, size_t count)
+{
+    assert_encodes_with(PK_ADDED_NONE, text, expected, count);
 }
 
 static void the_unchanged_file_is_read_and_encodes(void **state)
@@ -127,6 +134,17 @@ static void splits_by_text_and_removal_are_read(void **state)
     assert_encodes("hell. ho!", (int32_t[]){'.', ' ', '!'}, 3);
     write_changed("\"Isolated\",\"invert\":false", "\"Removed\",\"invert\":true");
     assert_encodes("hell. ho!", (int32_t[]){258, 'h', 'o'}, 3);
+}
+
+/* " " is a token beside the vocabulary's own, which stands for it. */
+static void an_added_token_may_be_what_a_word_stands_for(void **state)
+{
+    (void)state;
+    write_changed("\"lstrip\":false}", "\"lstrip\":false},{\"id\":261,\"content\":\" \"}");
+    assert_encodes("hell hell", (int32_t[]){258, ' ', 258}, 3);
+    assert_encodes_with(PK_ADDED_ALL, "hell hell", (int32_t[]){258, 261, 258}, 3);
+    assert_refused("\"lstrip\":false}", "\"lstrip\":false},{\"id\":261,\"content\":\"\xC3\xA9\"}", PK_INVALID,
+                   "added token 1: \"\xC3\xA9\": stands for other bytes");
 }
 
 static void features_that_are_not_supported_are_refused_by_name(void **state)
@@ -339,6 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_unchanged_file_is_read_and_encodes),
         cmocka_unit_test(splits_by_text_and_removal_are_read),
+        cmocka_unit_test(an_added_token_may_be_what_a_word_stands_for),
         cmocka_unit_test(features_that_are_not_supported_are_refused_by_name),
         cmocka_unit_test(files_that_lie_are_refused),
         cmocka_unit_test(every_truncation_is_refused),
