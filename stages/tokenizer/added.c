@@ -142,9 +142,12 @@ static pk_err is_inside_word(const pk_added_tokens *added, const pk_added_search
     return err;
 }
 
+/* Not into what was given to a match; from inside of that to its end, which may be where this token ends. */
 static size_t strip_left(const pk_added_tokens *added, const pk_added_search *search, size_t start)
 {
     size_t length;
+    if (start < search->done)
+        return search->done;
     while (start > search->done && is_blank(added, search->text, character_before(search->text, start), &length))
         start = character_before(search->text, start);
     return start;
@@ -175,10 +178,10 @@ pk_err pk_added_tokens_next(const pk_added_tokens *added, size_t set, const pk_v
         pk_err err = token->single_word ? is_inside_word(added, search, at, at + length, &inside) : PK_OK;
         if (err)
             return err;
-        if (inside)
-            continue;
         *start = token->lstrip ? strip_left(added, search, at) : at;
         *end = token->rstrip ? strip_right(added, search, at + length) : at + length;
+        if (inside || *start >= *end)
+            continue;
         *id = token->id;
         search->done = *end;
         return PK_OK;

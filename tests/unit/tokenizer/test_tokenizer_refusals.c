@@ -147,6 +147,17 @@ static void an_added_token_may_be_what_a_word_stands_for(void **state)
                    "added token 1: \"\xC3\xA9\": stands for other bytes");
 }
 
+/* As in the library: blanks that one token stripped away are no token again where that strips too. */
+static void what_a_token_stripped_away_is_gone(void **state)
+{
+    (void)state;
+    write_changed("\"lstrip\":false}", "\"lstrip\":false},{\"id\":261,\"content\":\" \",\"rstrip\":true}");
+    assert_encodes_with(PK_ADDED_ALL, "h   h", (int32_t[]){'h', 261, 261, 261, 'h'}, 5);
+    write_changed("\"lstrip\":false}",
+                  "\"lstrip\":false},{\"id\":261,\"content\":\" \",\"rstrip\":true,\"lstrip\":true}");
+    assert_encodes_with(PK_ADDED_ALL, "h   h", (int32_t[]){'h', 261, 'h'}, 3);
+}
+
 static void features_that_are_not_supported_are_refused_by_name(void **state)
 {
     (void)state;
@@ -358,6 +369,7 @@ int main(void)
         cmocka_unit_test(the_unchanged_file_is_read_and_encodes),
         cmocka_unit_test(splits_by_text_and_removal_are_read),
         cmocka_unit_test(an_added_token_may_be_what_a_word_stands_for),
+        cmocka_unit_test(what_a_token_stripped_away_is_gone),
         cmocka_unit_test(features_that_are_not_supported_are_refused_by_name),
         cmocka_unit_test(files_that_lie_are_refused),
         cmocka_unit_test(every_truncation_is_refused),
