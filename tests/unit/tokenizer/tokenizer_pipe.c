@@ -31,7 +31,7 @@ static bool read_record(pk_text *record, size_t size)
 static void write_record(const void *data, size_t count, size_t size)
 {
     uint32_t length = (uint32_t)count;
-    if (fwrite(&length, sizeof length, 1, stdout) != 1 || fwrite(data, size, count, stdout) != count)
+    if (fwrite(&length, sizeof length, 1, stdout) != 1 || (count && fwrite(data, size, count, stdout) != count))
         fail("cannot write");
 }
 
