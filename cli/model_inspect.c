@@ -100,7 +100,10 @@ static void print_files(const pk_survey *s)
                s->dtypes[i].bytes);
     printf("names        %s\n",
            s->naming == PK_NAMES_IN_TREE ? "of transformers' own tree, experts fused" : "of the published files");
-    printf("tokenizer    %s\n", s->has_tokenizer ? "tokenizer.json" : "no tokenizer.json");
+    printf("tokenizer    %s", s->tokenizer_file_count ? s->tokenizer_files[0] : "none");
+    for (size_t i = 1; i < s->tokenizer_file_count; i++)
+        printf(" and %s", s->tokenizer_files[i]);
+    putchar('\n');
 }
 
 static void print_extra(const pk_survey *s)
@@ -204,8 +207,8 @@ static void json_files(pk_json_text *out, const pk_survey *s)
     for (size_t i = 0; i < s->dtype_count; i++)
         pk_json_text_raw(out, "%s\"%s\": {\"tensors\": %" PRIu64 ", \"bytes\": %" PRIu64 "}", i ? ", " : "",
                          s->dtypes[i].dtype, s->dtypes[i].tensors, s->dtypes[i].bytes);
-    pk_json_text_raw(out, "}, \"tokenizer\": %s, \"constants\": %zu, \"extra\": [", s->has_tokenizer ? "true" : "false",
-                     s->constant_count);
+    pk_json_text_raw(out, "}, \"tokenizer\": %s, \"constants\": %zu, \"extra\": [",
+                     s->tokenizer_file_count ? "true" : "false", s->constant_count);
     for (size_t i = 0; i < s->extra_count; i++) {
         pk_json_text_raw(out, i ? ", " : "");
         pk_json_text_word(out, s->extra[i]);

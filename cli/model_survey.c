@@ -10,9 +10,8 @@ bool pk_survey_why_not(const pk_survey *s, bool text, char why[PK_WHY_NOT_BYTES]
     else if (s->absent_count)
         snprintf(why, PK_WHY_NOT_BYTES, "not here: %zu of %zu files with weights are somewhere else", s->absent_count,
                  s->shard_count);
-    else if (text && !s->has_tokenizer)
-        snprintf(why, PK_WHY_NOT_BYTES,
-                 "not: there is no tokenizer.json, and no other form of tokenizer is read in this version");
+    else if (text && !s->tokenizer_file_count)
+        snprintf(why, PK_WHY_NOT_BYTES, "not: there is no tokenizer: neither tokenizer.json nor merges.txt");
     else
         return false;
     return true;

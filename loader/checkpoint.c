@@ -1,6 +1,7 @@
 #include "loader/checkpoint.h"
 
 #include "loader/index.h"
+#include "loader/tokenizer_files.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -13,8 +14,8 @@
 enum {
     CONFIG_BYTES_MAX = 4 << 20,
     TOKENIZER_BYTES_MAX = 1 << 30,
-    BESIDE = 3,        /* files beside the weights in the fingerprint */
-    SAMPLE_COUNT = 16, /* of a file's data in the fingerprint */
+    BESIDE_MAX = 2 + PK_TOKENIZER_FILES_MAX, /* files beside the weights in the fingerprint */
+    SAMPLE_COUNT = 16,                       /* of a file's data in the fingerprint */
     SAMPLE_BYTES = 4096,
 };
 
@@ -301,16 +302,18 @@ static pk_err fingerprint_beside(const char *dir, const char *name, bool needed,
 
 pk_err pk_checkpoint_fingerprint(const pk_checkpoint *checkpoint, pk_digest *out)
 {
-    static const char *const beside[BESIDE] = {"config.json", "tokenizer.json", "tokenizer_config.json"};
+    const char *beside[BESIDE_MAX] = {"config.json"};
+    size_t beside_count = 1 + pk_tokenizer_files(checkpoint->dir, beside + 1);
+    beside[beside_count++] = "tokenizer_config.json";
     pk_err err = PK_OK;
-    size_t count = checkpoint->file_count + BESIDE;
+    size_t count = checkpoint->file_count + beside_count;
     pk_digest *parts = calloc(count, sizeof *parts);
     if (!parts)
         return pk_fail(PK_NOMEM, "no memory for a fingerprint");
-    for (size_t i = 0; i < BESIDE && !err; i++)
+    for (size_t i = 0; i < beside_count && !err; i++)
         err = fingerprint_beside(checkpoint->dir, beside[i], i == 0, &parts[i]);
     for (size_t f = 0; f < checkpoint->file_count && !err; f++)
-        err = fingerprint_file(checkpoint->files[f], &parts[BESIDE + f]);
+        err = fingerprint_file(checkpoint->files[f], &parts[beside_count + f]);
     if (!err)
         *out = pk_digest_of(parts, count * sizeof *parts);
     free(parts);

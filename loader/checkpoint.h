@@ -38,7 +38,7 @@ const pk_tensor_entry *pk_checkpoint_find(const pk_checkpoint *checkpoint, const
 pk_err pk_checkpoint_require(const pk_checkpoint *checkpoint, const char *name, unsigned rank, const uint64_t *shape,
                              const pk_tensor_entry **out);
 
-/* Tells models apart: a digest of config.json, tokenizer.json and tokenizer_config.json (the last two where they are
+/* Tells models apart: a digest of config.json, of the tokenizer's files and tokenizer_config.json (where they are
  * there), of all headers in order of file name, and of up to 16 samples of 4 KiB of each file's data (models of one
  * shape have equal headers). Not a checksum of all weights. Reads the samples now: PK_IO, PK_CORRUPT. */
 pk_err pk_checkpoint_fingerprint(const pk_checkpoint *checkpoint, pk_digest *out);

@@ -4,9 +4,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+bool pk_file_is_there(const char *dir, const char *name)
+{
+    char *path = NULL;
+    bool there = asprintf(&path, "%s/%s", dir, name) >= 0 && !access(path, F_OK);
+    free(path);
+    return there;
+}
 
 bool pk_file_same(const pk_file_identity *a, const pk_file_identity *b)
 {

@@ -9,6 +9,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Whether a folder has something of this name. */
+bool pk_file_is_there(const char *dir, const char *name);
+
 /* What must not change while we read. */
 typedef struct {
     uint64_t device, inode, bytes;

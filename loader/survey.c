@@ -1,12 +1,13 @@
 #include "loader/survey.h"
 
+#include "loader/file.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char single_name[] = "model.safetensors";
 
@@ -60,20 +61,12 @@ static pk_err note(pk_survey *survey, pk_survey_fault_kind kind, const char *whe
     return pk_survey_add_fault(survey, kind, where, "%s", text);
 }
 
-static bool is_there(const char *dir, const char *name)
-{
-    char *path = NULL;
-    bool there = asprintf(&path, "%s/%s", dir, name) >= 0 && !access(path, F_OK);
-    free(path);
-    return there;
-}
-
 static pk_err open_shard(pk_survey *survey, const char *name, size_t tensors)
 {
     pk_err err = PK_OK;
     char *path = NULL;
     pk_survey_shard *shard = &survey->shards[survey->shard_count++];
-    *shard = (pk_survey_shard){.name = name, .tensors = tensors, .absent = !is_there(survey->dir, name)};
+    *shard = (pk_survey_shard){.name = name, .tensors = tensors, .absent = !pk_file_is_there(survey->dir, name)};
     survey->absent_count += shard->absent;
     if (shard->absent)
         return PK_OK;
@@ -173,9 +166,9 @@ static int compare_tensors(const void *left, const void *right)
 static pk_err survey_weights(pk_survey *survey)
 {
     pk_err err = PK_OK;
-    if (is_there(survey->dir, single_name))
+    if (pk_file_is_there(survey->dir, single_name))
         err = survey_single(survey);
-    else if (is_there(survey->dir, PK_INDEX_FILE))
+    else if (pk_file_is_there(survey->dir, PK_INDEX_FILE))
         err = survey_index(survey);
     else
         err = pk_survey_add_fault(survey, PK_SURVEY_FAULT_ABSENT, single_name, "%s: has neither %s nor %s", survey->dir,
@@ -196,7 +189,8 @@ pk_err pk_survey_open(pk_survey **out, const char *dir)
 {
     pk_err err = PK_OK;
     *out = NULL;
-    if (!is_there(dir, "config.json") && !is_there(dir, single_name) && !is_there(dir, PK_INDEX_FILE))
+    if (!pk_file_is_there(dir, "config.json") && !pk_file_is_there(dir, single_name) &&
+        !pk_file_is_there(dir, PK_INDEX_FILE))
         return pk_fail(PK_IO, "%s: has neither config.json nor %s nor %s", dir, single_name, PK_INDEX_FILE);
     pk_survey *survey = calloc(1, sizeof *survey);
     if (!survey || !(survey->dir = strdup(dir)))
@@ -204,7 +198,7 @@ pk_err pk_survey_open(pk_survey **out, const char *dir)
     if (!err && !(err = survey_config(survey)) && !(err = survey_weights(survey)))
         err = pk_survey_compare(survey);
     if (!err)
-        survey->has_tokenizer = is_there(dir, "tokenizer.json");
+        survey->tokenizer_file_count = pk_tokenizer_files(dir, survey->tokenizer_files);
     if (err)
         pk_survey_close(&survey);
     *out = survey;

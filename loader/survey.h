@@ -7,6 +7,7 @@
 #define PK_LOADER_SURVEY_H
 
 #include "loader/index.h"
+#include "loader/tokenizer_files.h"
 #include "loader/weight_list.h"
 
 #include <stdbool.h>
@@ -107,7 +108,8 @@ typedef struct {
     pk_survey_sum sum;
     pk_survey_dtype dtypes[PK_SURVEY_DTYPES_MAX]; /* of all tensors whose header is there */
     size_t dtype_count;
-    bool has_tokenizer; /* tokenizer.json is there */
+    const char *tokenizer_files[PK_TOKENIZER_FILES_MAX]; /* names */
+    size_t tokenizer_file_count;
 } pk_survey;
 
 /* PK_IO: the directory has neither config nor weights, or cannot be read; PK_NOMEM. All else is a fault. */

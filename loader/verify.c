@@ -12,14 +12,15 @@
 
 enum { SUMS_BYTES_MAX = 16 << 20 };
 
-static const char *const beside[] = {"config.json", PK_INDEX_FILE, "tokenizer.json", "tokenizer_config.json"};
-enum { BESIDE = sizeof beside / sizeof *beside };
+enum { BESIDE_MAX = 3 + PK_TOKENIZER_FILES_MAX };
 
 typedef struct {
     pk_survey *survey;
     pk_verify_options options;
     pk_verify_report *report;
     uint64_t total_bytes;
+    const char *beside[BESIDE_MAX]; /* names of the files beside the weights */
+    size_t beside_count;
 } job;
 
 static pk_err path_of(const job *j, const char *name, char **out)
@@ -167,12 +168,21 @@ static pk_err sum_model(pk_verify_report *report)
 static pk_err read_all(job *j)
 {
     pk_err err = PK_OK;
-    for (size_t i = 0; i < BESIDE && !err; i++)
-        if (bytes_of(j, beside[i]))
-            err = read_file(j, beside[i], NULL);
+    for (size_t i = 0; i < j->beside_count && !err; i++)
+        if (bytes_of(j, j->beside[i]))
+            err = read_file(j, j->beside[i], NULL);
     for (size_t i = 0; i < j->survey->shard_count && !err; i++)
         err = read_shard(j, &j->survey->shards[i]);
     return err;
+}
+
+static void list_beside(job *j)
+{
+    static const char *const others[] = {"config.json", PK_INDEX_FILE, "tokenizer_config.json"};
+    memcpy(j->beside, others, sizeof others);
+    j->beside_count = sizeof others / sizeof *others;
+    for (size_t i = 0; i < j->survey->tokenizer_file_count; i++)
+        j->beside[j->beside_count++] = j->survey->tokenizer_files[i];
 }
 
 pk_err pk_verify(pk_survey *survey, pk_verify_options options, pk_verify_report *out)
@@ -180,10 +190,11 @@ pk_err pk_verify(pk_survey *survey, pk_verify_options options, pk_verify_report 
     uint64_t start = pk_clock_ns();
     job j = {.survey = survey, .options = options, .report = out};
     *out = (pk_verify_report){0};
-    if (!(out->files = calloc(survey->shard_count + BESIDE, sizeof *out->files)))
+    if (!(out->files = calloc(survey->shard_count + BESIDE_MAX, sizeof *out->files)))
         return pk_fail(PK_NOMEM, "no memory for %zu files", survey->shard_count);
-    for (size_t i = 0; i < BESIDE; i++)
-        j.total_bytes += bytes_of(&j, beside[i]);
+    list_beside(&j);
+    for (size_t i = 0; i < j.beside_count; i++)
+        j.total_bytes += bytes_of(&j, j.beside[i]);
     for (size_t i = 0; i < survey->shard_count; i++)
         j.total_bytes += bytes_of(&j, survey->shards[i].name);
     pk_err err = read_all(&j);

@@ -51,7 +51,19 @@ class Checkpoints:
 
     def inspect_draws_the_layers_and_counts_the_parts(self) -> list[str]:
         return self._says(self._model("inspect", NANO), 0, "LLLLLLLS   (L lightning 7, S softmax 1)", "BF16",
-                          "404992 parameters", "logits       can be computed", "run          not: there is no tokenizer.json")  # fmt: skip
+                          "404992 parameters", "logits       can be computed", "run          not: there is no tokenizer: neither tokenizer.json nor merges.txt")  # fmt: skip
+
+    def inspect_knows_the_older_files_of_a_tokenizer(self) -> list[str]:
+        folder = self._copy("merges", NANO)
+        (folder / "merges.txt").write_text("h e\n", encoding="utf-8")
+        alone = self._says(self._model("inspect", folder), 0, "tokenizer    merges.txt\n", "run          can be run")
+        (folder / "vocab.json").write_text("{}", encoding="utf-8")
+        return alone + self._says(self._model("inspect", folder), 0, "tokenizer    vocab.json and merges.txt\n")
+
+    def verify_digests_the_older_files_of_a_tokenizer(self) -> list[str]:
+        folder = self._copy("sums", NANO)
+        (folder / "merges.txt").write_text("h e\n", encoding="utf-8")
+        return self._says(self._model("verify", folder), 0, "  merges.txt\n")
 
     def inspect_counts_what_numpy_counts(self) -> list[str]:
         found = []

@@ -209,6 +209,27 @@ static void fingerprints_tell_models_apart_and_nothing_else(void **state)
     free(data);
 }
 
+/* Other ids are other answers, whichever files they come from; a file that nobody reads is no difference. */
+static void a_fingerprint_knows_the_tokenizer(void **state)
+{
+    (void)state;
+    static const char *const steps[] = {"merges.txt", "vocab.json", "tokenizer.json"};
+    copy_model(PK_GOLDEN "/nano", "model.safetensors");
+    copy_model(PK_GOLDEN "/nano", "config.json");
+    pk_digest before = fingerprint(scratch_path("")), now;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        scratch_write(steps[i], "a b\n", 4);
+        now = fingerprint(scratch_path(""));
+        assert_memory_not_equal(&now, &before, sizeof now);
+        scratch_append(steps[i], "c d\n", 4);
+        before = fingerprint(scratch_path(""));
+        assert_memory_not_equal(&now, &before, sizeof now);
+    }
+    scratch_append("merges.txt", "e f\n", 4);
+    now = fingerprint(scratch_path(""));
+    assert_memory_equal(&now, &before, sizeof now);
+}
+
 static void a_file_that_changed_has_no_fingerprint(void **state)
 {
     (void)state;
@@ -235,6 +256,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_index_that_lies_is_refused, open_scratch, close_scratch),
         cmocka_unit_test_setup_teardown(a_directory_without_weights_is_refused, open_scratch, close_scratch),
         cmocka_unit_test_setup_teardown(fingerprints_tell_models_apart_and_nothing_else, open_scratch, close_scratch),
+        cmocka_unit_test_setup_teardown(a_fingerprint_knows_the_tokenizer, open_scratch, close_scratch),
         cmocka_unit_test_setup_teardown(a_file_that_changed_has_no_fingerprint, open_scratch, close_scratch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
