@@ -11,10 +11,12 @@ static int compare_items(const void *left, const void *right)
     return strcmp(a->place.name, b->place.name);
 }
 
-/* Of a fused tensor every weight but the first. */
-static bool is_listed_already(const pk_model_config *config, pk_naming naming, pk_weight weight)
+/* Of a fused tensor every weight but the first. Asked of every weight that a config can name, some millions: no name
+ * is put together for it. */
+static bool is_listed_already(pk_naming naming, pk_weight weight)
 {
-    return (weight.expert > 0 || weight.role == PK_WEIGHT_EXPERT_UP) && pk_weight_stored(config, naming, weight).fused;
+    bool fused = naming == PK_NAMES_IN_TREE && pk_weight_scope_of(weight.role) == PK_WEIGHT_OF_EXPERT;
+    return fused && (weight.expert > 0 || weight.role == PK_WEIGHT_EXPERT_UP);
 }
 
 static pk_err count_items(const pk_model_config *config, pk_naming naming, size_t *out)
@@ -22,7 +24,7 @@ static pk_err count_items(const pk_model_config *config, pk_naming naming, size_
     pk_weight weight;
     *out = 0;
     for (pk_weight_walk walk = {0}; pk_weight_next(config, &walk, &weight);)
-        if (!is_listed_already(config, naming, weight) && ++*out > PK_WEIGHT_LIST_MAX)
+        if (!is_listed_already(naming, weight) && ++*out > PK_WEIGHT_LIST_MAX)
             return pk_fail(PK_INVALID, "the config asks for more than %d tensors", PK_WEIGHT_LIST_MAX);
     return PK_OK;
 }
@@ -38,7 +40,7 @@ pk_err pk_weight_list_init(pk_weight_list *list, const pk_model_config *config, 
     if (!(list->items = calloc(count + 1, sizeof *list->items)))
         return pk_fail(PK_NOMEM, "a list of %zu tensors", count);
     for (pk_weight_walk walk = {0}; pk_weight_next(config, &walk, &weight);)
-        if (!is_listed_already(config, naming, weight))
+        if (!is_listed_already(naming, weight))
             list->items[list->count++] =
                 (pk_weight_item){.place = pk_weight_stored(config, naming, weight), .weight = weight};
     qsort(list->items, list->count, sizeof *list->items, compare_items);
