@@ -6,24 +6,13 @@
 #include "pipeline/markup.h"
 #include "pipeline/report_parts.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { SUMMARY_BYTES = 16 << 20, SUMMARY_VALUES = 1 << 20, GRAPH_COLUMNS = 150 };
 
 extern const char pk_report_html[]; /* report.html; CMakeLists.txt makes an array of it */
-
-static bool is_there(const char *dir, const char *name)
-{
-    char path[4352];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return access(path, F_OK) == 0;
-}
 
 static pk_err put_title(pk_report *report)
 {
@@ -41,7 +30,7 @@ static pk_err put_graph(pk_report *report)
 {
     char path[4352];
     pk_pipeline pipeline;
-    if (!is_there(report->run_dir, "pipeline.yaml")) {
+    if (!pk_file_is_there(report->run_dir, "pipeline.yaml")) {
         fputs("<p class=\"missing\">The run directory holds no pipeline.yaml.</p>\n", report->out);
         return PK_OK;
     }
@@ -98,7 +87,7 @@ static pk_err read_summary(pk_report *report)
 {
     char path[4352], *text = NULL;
     size_t bytes = 0;
-    if (report->options->unended || !is_there(report->options->out_dir, "summary.json"))
+    if (report->options->unended || !pk_file_is_there(report->options->out_dir, "summary.json"))
         return PK_OK;
     snprintf(path, sizeof path, "%s/summary.json", report->options->out_dir);
     pk_err err = pk_file_read_all(&text, &bytes, path, SUMMARY_BYTES);
@@ -111,7 +100,8 @@ static pk_err read_summary(pk_report *report)
 static pk_err check_run(const pk_report *report)
 {
     const char *dir = report->options->out_dir;
-    if (is_there(dir, "results.jsonl") || is_there(dir, "errors.jsonl") || is_there(dir, "summary.json"))
+    if (pk_file_is_there(dir, "results.jsonl") || pk_file_is_there(dir, "errors.jsonl") ||
+        pk_file_is_there(dir, "summary.json"))
         return PK_OK;
     return pk_fail(PK_INVALID, "%s: holds no run: expected results.jsonl, errors.jsonl or summary.json there", dir);
 }
