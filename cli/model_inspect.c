@@ -1,5 +1,6 @@
 /* model_inspect.c - penstock model inspect: what a checkpoint is, from its metadata alone. */
 #include "cli/command.h"
+#include "cli/json.h"
 #include "cli/model_survey.h"
 
 #include <inttypes.h>
@@ -11,11 +12,7 @@ struct values {
 };
 
 static const pk_option options[] = {
-    {.name = "json",
-     .type = PK_OPTION_FLAG,
-     .group = "Output",
-     .help = "one JSON object instead of text for people",
-     PK_OPTION_INTO(struct values, json)},
+    PK_JSON_OPTION(struct values, json),
     {0},
 };
 
@@ -226,7 +223,7 @@ static void json_verdict(pk_json_text *out, const char *word, const pk_survey *s
         pk_json_text_raw(out, "true");
 }
 
-static pk_err print_json(const pk_survey *s)
+static pk_exit print_json(const pk_survey *s)
 {
     pk_json_text out = {0};
     pk_json_text_raw(&out, "{\"dir\": ");
@@ -240,11 +237,7 @@ static pk_err print_json(const pk_survey *s)
     json_verdict(&out, "logits", s, false);
     json_verdict(&out, "run", s, true);
     pk_json_text_raw(&out, "}\n");
-    pk_err err = pk_json_text_check(&out);
-    if (!err)
-        fwrite(out.bytes, 1, out.used, stdout);
-    pk_json_text_fini(&out);
-    return err;
+    return pk_json_print(&out);
 }
 
 static pk_exit inspect(const void *parsed, const pk_words *operands)
@@ -254,12 +247,13 @@ static pk_exit inspect(const void *parsed, const pk_words *operands)
     pk_err err = pk_survey_open(&survey, operands->items[0]);
     if (err)
         return pk_exit_report(PK_DOING_MODEL, err);
+    pk_exit code = PK_EXIT_OK;
     if (values->json)
-        err = print_json(survey);
+        code = print_json(survey);
     else
         print_text(survey);
     pk_survey_close(&survey);
-    return pk_exit_report(PK_DOING_MODEL, err);
+    return code;
 }
 
 const pk_command pk_command_model_inspect = {

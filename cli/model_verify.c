@@ -1,5 +1,6 @@
 /* model_verify.c - penstock model verify: reads all of a checkpoint and says what is wrong with it. */
 #include "cli/command.h"
+#include "cli/json.h"
 #include "cli/model_survey.h"
 #include "cli/progress.h"
 #include "loader/verify.h"
@@ -28,11 +29,7 @@ static const pk_option options[] = {
      .group = "Sums",
      .help = "write the digests there, where nothing is wrong; `xxhsum -c` in DIR reads them too",
      PK_OPTION_INTO(struct values, write_sums)},
-    {.name = "json",
-     .type = PK_OPTION_FLAG,
-     .group = "Output",
-     .help = "one JSON object instead of lines of digests",
-     PK_OPTION_INTO(struct values, json)},
+    PK_JSON_OPTION(struct values, json),
     {0},
 };
 
@@ -66,7 +63,7 @@ static void json_files(pk_json_text *out, const pk_verify_report *report)
     pk_json_text_raw(out, "], \"xxh3_128\": \"%s\"", pk_digest_text(digest, report->model));
 }
 
-static pk_err print_json(const pk_survey *survey, const pk_verify_report *report)
+static pk_exit print_json(const pk_survey *survey, const pk_verify_report *report)
 {
     pk_json_text out = {0};
     pk_json_text_raw(&out, "{\"dir\": ");
@@ -79,11 +76,7 @@ static pk_err print_json(const pk_survey *survey, const pk_verify_report *report
                      (double)report->wall_ns / 1e9, (double)report->read_ns / 1e9, (double)report->check_ns / 1e9);
     pk_survey_json_faults(&out, survey);
     pk_json_text_raw(&out, "}\n");
-    pk_err err = pk_json_text_check(&out);
-    if (!err)
-        fwrite(out.bytes, 1, out.used, stdout);
-    pk_json_text_fini(&out);
-    return err;
+    return pk_json_print(&out);
 }
 
 static pk_err write_sums(const pk_verify_report *report, const char *path)
@@ -120,9 +113,10 @@ static pk_exit tell_faults(const pk_survey *survey)
 
 static pk_exit conclude(const struct values *values, const pk_survey *survey, const pk_verify_report *report)
 {
-    pk_err err = values->json ? print_json(survey, report) : print_sums(report);
-    if (err)
-        return pk_exit_report(PK_DOING_OUTPUT, err);
+    pk_err err;
+    pk_exit code = values->json ? print_json(survey, report) : pk_exit_report(PK_DOING_OUTPUT, print_sums(report));
+    if (code)
+        return code;
     tell_speed(report);
     if (survey->fault_count)
         return tell_faults(survey);
