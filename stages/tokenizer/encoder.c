@@ -8,6 +8,10 @@
 /* A word is asked for some words after its place is known: memory answers meanwhile, and the text is cut further. */
 enum { WAITING = 16, PROGRESS_PIECES = 1024 };
 
+/* Merging a piece takes up to 20 bytes for each of its own. What a longer one took goes with its text: a single
+ * document of one run of base64 would hold gigabytes as long as the encoder lives. */
+enum { KEPT_PIECE_BYTES = 1 << 20 };
+
 typedef struct {
     pk_word_key key;
     pk_word *place;
@@ -169,6 +173,8 @@ pk_err pk_encoder_run(pk_encoder *encoder, pk_added added, const void *text, siz
     encoder->added = added;
     encoder->count = 0;
     pk_err err = encode_text(encoder, 0, text, bytes);
+    if (encoder->scratch.bytes > KEPT_PIECE_BYTES)
+        pk_merge_scratch_fini(&encoder->scratch);
     if (err)
         out->count = before;
     return err;

@@ -90,8 +90,8 @@ typedef enum {
     PK_ADDED_ALL,      /* all: `tokenizers` as it comes */
 } pk_added;
 
-/* What one thread keeps from text to text: the words that it has met, memory for long pieces (4 MiB at least). The
- * tokenizer must stay open. */
+/* What one thread keeps from text to text: the words that it has met, memory for pieces of up to 1 MiB (4 MiB at
+ * least, 24 at most). The tokenizer must stay open. */
 typedef struct pk_encoder pk_encoder;
 pk_err pk_encoder_open(pk_encoder **out, const pk_tokenizer *tokenizer);
 void pk_encoder_close(pk_encoder **encoder);

@@ -1,6 +1,7 @@
 /* What must hold for any text: decoding gives it back, text never becomes a special token, long runs end. */
 #include "stages/tokenizer/tokenizer.h"
 
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -194,6 +195,32 @@ static void long_runs_end_soon(void **state)
     free(text);
 }
 
+static size_t bytes_in_use(void)
+{
+    struct mallinfo2 info = mallinfo2(); /* under the sanitizers, which have their own heap, always the same */
+    return info.uordblks + info.hblkhd;
+}
+
+static void memory_for_a_long_piece_goes_with_its_text(void **state)
+{
+    (void)state;
+    enum { BYTES = 4 << 20, SLACK = 1 << 20 };
+    pk_encoder *encoder = NULL;
+    pk_ids ids = {0};
+    char *text = malloc(BYTES);
+    assert_non_null(text);
+    memset(text, 'a', BYTES);
+    assert_int_equal(pk_encoder_open(&encoder, tokenizer), PK_OK);
+    size_t before = bytes_in_use();
+    assert_int_equal(pk_encoder_run(encoder, PK_ADDED_NONE, text, BYTES, &ids), PK_OK);
+    pk_ids_fini(&ids);
+    assert_true(bytes_in_use() < before + SLACK);
+    assert_int_equal(pk_encoder_run(encoder, PK_ADDED_NONE, text, BYTES / 16, &ids), PK_OK);
+    pk_ids_fini(&ids);
+    pk_encoder_close(&encoder);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +231,7 @@ int main(void)
         cmocka_unit_test(text_that_is_not_utf8_is_refused_with_its_offset),
         cmocka_unit_test(a_negative_id_is_refused_and_an_unknown_one_is_nothing),
         cmocka_unit_test(long_runs_end_soon),
+        cmocka_unit_test(memory_for_a_long_piece_goes_with_its_text),
     };
     return cmocka_run_group_tests(tests, open_shipped, close_shipped);
 }
