@@ -47,6 +47,9 @@ static pk_err list_placements(pk_index *index)
         if (!name || !is_plain_name(name))
             return pk_fail(PK_CORRUPT, "a tensor of weight_map lies in %s, expected the plain name of a file",
                            pk_json_show(shown, file));
+        pk_err err = pk_tensor_name_check(tensor);
+        if (err)
+            return pk_pass(err, "weight_map");
         index->placements[index->count++] = (pk_placement){tensor, name};
     }
     qsort(index->placements, index->count, sizeof *index->placements, compare_files);

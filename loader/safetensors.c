@@ -45,7 +45,7 @@ static const struct stored_dtype *dtype_by_name(const char *name)
 }
 
 /* Control characters have no place in a name, and would reach terminals in messages. */
-static pk_err check_name(const char *name)
+pk_err pk_tensor_name_check(const char *name)
 {
     size_t length = strlen(name);
     if (length == 0)
@@ -171,7 +171,7 @@ static pk_err parse_entries(pk_safetensors *file, const pk_json *root, uint64_t 
                 return err;
             continue;
         }
-        if ((err = check_name(name)))
+        if ((err = pk_tensor_name_check(name)))
             return err;
         pk_tensor_entry *entry = &file->entries[index++];
         entry->name = names;

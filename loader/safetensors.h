@@ -58,6 +58,9 @@ size_t pk_safetensors_count(const pk_safetensors *file);
 const pk_tensor_entry *pk_safetensors_at(const pk_safetensors *file, size_t index);       /* index < count; view */
 const pk_tensor_entry *pk_safetensors_find(const pk_safetensors *file, const char *name); /* NULL: not there; view */
 
+/* What a tensor may be called, in a header or in an index. PK_CORRUPT. */
+pk_err pk_tensor_name_check(const char *name);
+
 /* A *row* is the innermost dimension: rank 0 and 1 are one row, [a, b] is a rows, [a, b, c] is a·b rows. */
 uint64_t pk_tensor_rows(const pk_tensor_entry *tensor);
 uint64_t pk_tensor_row_bytes(const pk_tensor_entry *tensor);

@@ -140,6 +140,8 @@ static void an_index_that_lies_is_refused(void **state)
         {"[]", PK_CORRUPT, "weight_map is nothing, expected an object"},
         {"{\"weight_map\": 3}", PK_CORRUPT, "weight_map is 3, expected an object"},
         {MAP(""), PK_CORRUPT, "weight_map is empty"},
+        {MAP(AB ",\"c\\u001b[2J\":\"s2\""), PK_CORRUPT,
+         "weight_map: a tensor's name has a control character at byte 1"},
         {MAP(AB ",\"c\":3"), PK_CORRUPT, "a tensor of weight_map lies in 3, expected the plain name of a file"},
         {MAP(AB ",\"c\":\"\""), PK_CORRUPT, "lies in \"\", expected the plain name"},
         {MAP(AB ",\"c\":\"../two.safetensors\""), PK_CORRUPT,
