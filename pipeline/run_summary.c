@@ -58,8 +58,9 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
     pk_json_text_raw(out, "  \"load_seconds\": %.3f, \"work_seconds\": %.3f, \"tokens_per_second\": %.1f,\n",
                      seconds(report->load_ns), work,
                      work > 0 ? (double)(p->prompt_tokens + p->sampled_tokens) / work : 0);
-    pk_json_text_raw(out, "  \"epoch\": %" PRIu32 ", \"batches_dropped\": %" PRIu64 ",\n", pk_fleet_epoch(fleet),
-                     pk_fleet_dropped(fleet));
+    if (fleet)
+        pk_json_text_raw(out, "  \"epoch\": %" PRIu32 ", \"batches_dropped\": %" PRIu64 ",\n", pk_fleet_epoch(fleet),
+                         pk_fleet_dropped(fleet));
     pk_json_text_raw(out, "  \"model\": ");
     pk_json_text_word(out, options->pipeline->model);
     pk_json_text_raw(out, ", \"model_digest\": \"%s\",\n  \"question\": ", digest);

@@ -36,8 +36,8 @@ DOCUMENTS = 4
 WITHIN_S = 40
 STAGES = ("tokenize", "layers", "head", "detokenize")
 # Which stage's proxy stands on the link, and who receives from it; the link's number of messages is at least 4.
-MODEL_LINKS = {"layers-0-1.in": "layers-0-1", "layers-2-3.in": "layers-2-3", "head.in": "head", "answers": ""}
-TEXT_LINKS = {"tokenize.in": "tokenize", "ids": "", "detokenize.in": "detokenize", "text": ""}
+MODEL_LINKS = ("layers-0-1.in", "layers-2-3.in", "head.in", "answers")
+TEXT_LINKS = ("tokenize.in", "ids", "detokenize.in", "text")
 # What is said of it; the first that came is enough.
 WORDS = {
     "flipped_bit": ("batch header", "epoch", "batches were lost", "expected"),
@@ -49,8 +49,8 @@ WORDS = {
     "three_frames": ("a message of more than two frames",),
     "oversized": ("a frame of more than",),
     "twice": ("batches were lost", "was expected", "answers"),
-    "stale": ("of epoch 0 came where",),
-    "premature": ("of epoch 2 came where",),
+    "stale": ("batch dropped epoch=0",),
+    "premature": ("batch dropped epoch=2",),
     "reordered": ("batches were lost", "was expected", "answers"),
     "other_version": ("wire version 2, this build speaks 1",),
     "other_number": ("batches were lost", "was expected", "answers"),
@@ -59,10 +59,10 @@ CONTROL = {  # of a stage, at its first message (hello) or second (ready)
     "hello_of_another_version": (1, "is version 9.9.9, kind"),
     "hello_of_another_kind": (1, "kind 77; version"),
     "hello_without_a_version": (1, '"hello" without "version"'),
-    "said_twice": (1, "said hello twice"),
+    "said_twice": (1, "it said hello while it was"),
     "random_bytes": (1, "control message"),
     "cut_message": (1, "control message"),
-    "an_assignment": (1, "which a stage does not send"),
+    "an_assignment": (1, "it said a message that a stage does not send"),
     "a_claim_of_a_billion_keys": (1, "1073741823 keys, 1 to 64 were expected"),
 }
 
@@ -71,7 +71,7 @@ class ProxyFaults:
     def __init__(self, build: Path, seed: int) -> None:
         self._seed = seed
         self._build = build
-        self._place = Workplace(build, SHAPE, endless=True)
+        self._place = Workplace(build, SHAPE, endless=True, cut=("0-1", "2-3"))
         self._place.write_documents(DOCUMENTS, 600)
         self._libexec = self._proxied_libexec()
         undisturbed = self._place.run(["docs"], "undisturbed", *WORK).expect(0)
@@ -132,12 +132,12 @@ class ProxyFaults:
 
 def cases() -> Iterator[tuple[str, str, int, bool, tuple[str, ...]]]:
     """Link, fault, at which message, whether it is only dropped, and what is said."""
-    for link, stage in {**MODEL_LINKS, **TEXT_LINKS}.items():
+    for link in MODEL_LINKS + TEXT_LINKS:
         for fault, words in WORDS.items():
             if fault == "reordered" and link not in MODEL_LINKS:
                 continue  # one text at a time: there is no next one to change places with
-            dropped = fault in ("stale", "premature") and bool(stage)
-            yield link, fault, 2, dropped, ("batch dropped epoch=",) if dropped else words
+            dropped = fault in ("stale", "premature")
+            yield link, fault, 2, dropped, words
     for stage in ("tokenize", "layers-0-1", "head"):
         for fault, (at, words) in CONTROL.items():
             yield f"{stage}/control", fault, at, False, (words,)
