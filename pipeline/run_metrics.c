@@ -121,7 +121,7 @@ static void add_processes(pk_json_text *out, const sample *samples, size_t count
         const process_family *family = &process_families[f];
         add_head(out, family->name, family->type, family->help);
         for (size_t i = 0; i < count; i++)
-            if (up(&samples[i]) || !family->of_living)
+            if (up(&samples[i]) > 0 || !family->of_living)
                 pk_json_text_raw(out, "penstock_%s{process=\"%s\",kind=\"%s\"} %.17g\n", family->name, samples[i].name,
                                  samples[i].kind, family->value(&samples[i]));
     }
