@@ -289,10 +289,9 @@ static bool take_ready(const zmq_pollitem_t *polled, pk_poll_item *items, size_t
     for (size_t i = 0; i < count; i++) {
         pk_socket *socket = items[i].socket;
         items[i].ready = polled[i].revents != 0;
-        if (socket && socket->monitor && (monitor++)->revents) {
+        if (socket && socket->monitor && (monitor++)->revents)
             take_events(socket);
-            items[i].ready |= socket->broken;
-        }
+        items[i].ready |= socket && socket->broken; /* until it is told: whoever polls may not have asked last time */
         any |= items[i].ready;
     }
     return any;
@@ -309,10 +308,13 @@ pk_err pk_poll(pk_poll_item *items, size_t count, int timeout_ms)
         items[i].ready = false;
     }
     size_t used = add_monitors(polled, items, count);
+    for (size_t i = 0; i < count; i++)
+        if (items[i].socket && items[i].socket->broken)
+            timeout_ms = 0;
     int ready;
     do /* that a connection was made, or ended, is no news yet, and comes once or twice in a socket's life */
         ready = zmq_poll(polled, (int)used, timeout_ms);
-    while (ready > 0 && !take_ready(polled, items, count));
+    while (ready >= 0 && !take_ready(polled, items, count) && ready > 0);
     if (ready < 0 && zmq_errno() != EINTR)
         return fail_zmq(PK_IO, "poll", "sockets");
     return PK_OK;

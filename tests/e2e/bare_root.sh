@@ -40,7 +40,7 @@ finish() {
 clean_up() {
     local mounted
     [ -n "$root" ] || return 0
-    for mounted in dev/shm dev proc; do
+    for mounted in dev/pts dev/shm dev proc; do
         if mountpoint -q "$root/$mounted" && ! umount "$root/$mounted"; then
             echo "bare_root: $root/$mounted cannot be unmounted; the folder stays" >&2
             return 0
@@ -69,7 +69,8 @@ copy_apt_settings() {
 }
 
 mount_kernel() {
-    mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev" && mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
+    mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev" &&
+        mount --bind /dev/pts "$root/dev/pts" && mount -t tmpfs -o mode=1777 shm "$root/dev/shm"
 }
 
 # inside COMMAND: as a newcomer who has just cloned the repository, with nothing of this shell but its proxies.

@@ -110,7 +110,7 @@ class Resets:
         text = (EXAMPLES / "documents/pride-and-prejudice-1-5.txt").read_text()
         (folder / "huge.txt").write_text(text * (24_000_000 // len(text)))  # three pieces; more tokens than allowed
         (folder / "small.txt").write_text(text[:2000])
-        return self._disturbed("huge", "tokenize", TOKENIZE, self._pauses(4, 0.4), 2, self._at_work, code=3)
+        return self._disturbed("huge", "tokenize", TOKENIZE, self._pauses(6, 0.08), 2, self._at_work, code=3)
 
     def the_next_run_of_a_directory_begins_a_new_epoch(self) -> list[str]:
         found = self._start("docs", "decode", DECODE).end().expect(0)  # of an earlier fact, or the first
