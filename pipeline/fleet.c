@@ -368,9 +368,11 @@ static pk_err check_hello(const member *m, const pk_control *message)
     return PK_OK;
 }
 
+/* Whoever is not there to be told has died: its pidfd says so, in better words than the socket's. */
 static pk_err send_to(pk_fleet *fleet, const member *m, const pk_control *message)
 {
-    return pk_channel_send(fleet->control, m->spec->name, message);
+    pk_err err = pk_channel_send(fleet->control, m->spec->name, message);
+    return err == PK_PEER ? PK_OK : err;
 }
 
 static pk_err send_reset(pk_fleet *fleet, const member *m, uint32_t epoch)
