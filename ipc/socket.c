@@ -22,6 +22,7 @@ struct pk_socket {
     int64_t message_bytes;
     void *monitor;     /* PULL: what libzmq says about connections; else NULL */
     bool lost, broken; /* a connection has ended; and was made again */
+    bool inside;       /* more frames of a message are to come */
 };
 
 /* A frame as it came: the buffer's bytes are the message's. */
@@ -233,11 +234,11 @@ static pk_err align(received *frame)
     return PK_OK;
 }
 
-/* Nothing came: PK_AGAIN, unless what will never come is why. */
-static pk_err nothing_came(pk_socket *socket)
+/* Told before what came on the new connection: there it would only be seen that something is missing. */
+static pk_err tell_broken(pk_socket *socket)
 {
-    if (!socket->broken)
-        return PK_AGAIN;
+    if (!socket->broken || socket->inside)
+        return PK_OK;
     socket->broken = false;
     return pk_fail(PK_PEER,
                    "the sender's connection to %s broke and was made again, and what was in flight is lost: a frame of "
@@ -247,6 +248,9 @@ static pk_err nothing_came(pk_socket *socket)
 
 pk_err pk_socket_recv(pk_socket *socket, pk_buffer **out, bool *more)
 {
+    pk_err err = tell_broken(socket);
+    if (err)
+        return err;
     received *frame = calloc(1, sizeof *frame);
     if (!frame)
         return pk_fail(PK_NOMEM, "frame");
@@ -256,16 +260,16 @@ pk_err pk_socket_recv(pk_socket *socket, pk_buffer **out, bool *more)
         got = zmq_msg_recv(&frame->message, socket->zmq, ZMQ_DONTWAIT);
     while (got < 0 && zmq_errno() == EINTR);
     if (got < 0) {
-        pk_err err = zmq_errno() == EAGAIN ? nothing_came(socket) : fail_zmq(PK_IO, "receive on", socket->endpoint);
+        err = zmq_errno() == EAGAIN ? PK_AGAIN : fail_zmq(PK_IO, "receive on", socket->endpoint);
         zmq_msg_close(&frame->message);
         free(frame);
         return err;
     }
     frame->base = (pk_buffer){
         .data = zmq_msg_data(&frame->message), .bytes = zmq_msg_size(&frame->message), .release = release_received};
-    *more = zmq_msg_more(&frame->message);
+    *more = socket->inside = zmq_msg_more(&frame->message);
     *out = &frame->base;
-    pk_err err = align(frame);
+    err = align(frame);
     if (err)
         pk_buffer_close(out);
     return err;

@@ -43,8 +43,8 @@ const char *pk_socket_endpoint(const pk_socket *socket); /* as it was opened; vi
 pk_err pk_socket_send(pk_socket *socket, pk_buffer *frame, bool more, int timeout_ms);
 
 /* PK_AGAIN: nothing there. The frame's bytes lie in libzmq's own message. PK_PEER, once (PULL, after a pk_poll over
- * this socket): the sender's connection broke and it came back, so that messages are lost; too large a frame does that.
- */
+ * this socket), before anything of the new connection: the sender's connection broke and it came back, so that messages
+ * are lost; too large a frame does that. */
 pk_err pk_socket_recv(pk_socket *socket, pk_buffer **frame, bool *more);
 
 typedef struct {
