@@ -28,9 +28,10 @@ enum {
 
 typedef struct pk_device pk_device;
 
-/* A weight matrix, y = W x, packed for the device. `data` belongs to whoever allocated pk_matrix_bytes for it. */
+/* A weight matrix, y = W x, packed for the device. `data` belongs to whoever allocated pk_matrix_bytes for it. A weight
+ * of PK_I8 or PK_I4 is an integer times the scale of its output and group of PK_GROUP inputs. */
 typedef struct {
-    pk_dtype dtype; /* PK_F32, PK_BF16 or PK_F16, as stored */
+    pk_dtype dtype; /* PK_F32, PK_BF16, PK_F16, PK_I8 or PK_I4, as stored */
     size_t outputs, inputs;
     void *data;
 } pk_matrix;
@@ -86,8 +87,12 @@ typedef struct pk_ops {
     void (*forget)(pk_device *, void *data, size_t bytes);
 
     /* Rows [first_output, first_output + count) of the stored [outputs, inputs] matrix, into the packed place. Ranges may
-     * come in any order and from several threads at once as long as they do not overlap. */
+     * come in any order and from several threads at once as long as they do not overlap. A row of PK_I4 is I32 words of
+     * eight weights, the first in the lowest four bits, as weight + 8; what is left of the last word is not looked at. */
     void (*pack)(const pk_matrix *, size_t first_output, size_t count, const void *rows);
+
+    /* The scales of a quantised matrix, likewise: rows [count, pk_groups(inputs)] of dtype PK_F32, PK_BF16 or PK_F16. */
+    void (*pack_scales)(const pk_matrix *, size_t first_output, size_t count, const void *rows, pk_dtype dtype);
 
     /* out[i, :] = table row ids[i], expanded. table: stored rows [vocabulary, width] of dtype, not packed. */
     pk_err (*embed)(pk_device *, float *out, const void *table, pk_dtype dtype, size_t width, const int32_t *ids,

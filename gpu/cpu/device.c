@@ -131,6 +131,7 @@ pk_err pk_device_open(pk_device **out, pk_device_options options)
     device->ops.alloc = device_alloc;
     device->ops.free = device_free;
     device->ops.forget = device_forget;
+    device->ops.pack_scales = pk_cpu_pack_scales;
     pk_cpu_split_fill(&device->ops);
     pk_cpu_rows_fill(&device->ops);
     if ((err = pk_cpu_reserve(device, device->kernels->matmul_scratch)))

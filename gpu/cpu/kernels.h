@@ -11,8 +11,11 @@
 #include "gpu/ops.h"
 
 /* Weights lie in panels of 16 outputs, [panel][input][16] in the stored dtype, the last panel padded: one row of a
- * panel is two AVX2 registers of neighbouring outputs, and a product streams every panel from front to back. */
-enum { PK_PANEL = 16 };
+ * panel is two AVX2 registers of neighbouring outputs, and a product streams every panel from front to back.
+ *
+ * Quantised: [panel][group], and a group is sixteen scales in float32, then [input][16] integers; of PK_I4 [pair of
+ * inputs][16] bytes, the even input in the low half and the odd one in the high half, each as weight + 8. */
+enum { PK_PANEL = 16, PK_SCALES_BYTES = PK_PANEL * 4 };
 
 typedef struct {
     const char *name;
@@ -48,6 +51,7 @@ extern const pk_cpu_kernels pk_cpu_avx2;
 #endif
 
 void pk_cpu_plain_pack(const pk_matrix *, size_t first_output, size_t count, const void *rows);
+void pk_cpu_pack_scales(const pk_matrix *, size_t first_output, size_t count, const void *rows, pk_dtype dtype);
 void pk_cpu_plain_matmul(float *y, const float *x, size_t rows, const pk_matrix *w, size_t panel, size_t panels,
                          float *scratch);
 size_t pk_cpu_plain_lightning_scratch(size_t dim);
@@ -61,10 +65,28 @@ static inline size_t pk_cpu_panels(size_t outputs)
     return (outputs + PK_PANEL - 1) / PK_PANEL;
 }
 
+/* Bytes of `inputs` rows of a panel, without scales. */
+static inline size_t pk_cpu_panel_rows_bytes(pk_dtype dtype, size_t inputs)
+{
+    return dtype == PK_I4 ? (inputs + 1) / 2 * PK_PANEL : inputs * PK_PANEL * pk_dtype_bytes(dtype);
+}
+
+static inline size_t pk_cpu_panel_bytes(pk_dtype dtype, size_t inputs)
+{
+    size_t scales = pk_dtype_is_quantised(dtype) ? pk_groups(inputs) * PK_SCALES_BYTES : 0;
+    return pk_cpu_panel_rows_bytes(dtype, inputs) + scales;
+}
+
 /* Where panel `panel` starts. */
 static inline void *pk_cpu_panel(const pk_matrix *w, size_t panel)
 {
-    return (char *)w->data + panel * w->inputs * PK_PANEL * pk_dtype_bytes(w->dtype);
+    return (char *)w->data + panel * pk_cpu_panel_bytes(w->dtype, w->inputs);
+}
+
+/* The scales [PK_PANEL] of a group of a quantised panel; its integers lie PK_SCALES_BYTES behind. */
+static inline float *pk_cpu_group(const pk_matrix *w, size_t panel, size_t group)
+{
+    return (float *)((char *)pk_cpu_panel(w, panel) + group * pk_cpu_panel_bytes(w->dtype, PK_GROUP));
 }
 
 /* Keys [dim][PK_KV_TILE] of one head in the tile that holds `position`; its values [PK_KV_TILE][dim]. */

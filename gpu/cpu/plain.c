@@ -43,20 +43,37 @@ static float tree_of_sums(const float *x, size_t count)
     return fold(lane);
 }
 
-static float element(const void *data, pk_dtype dtype, size_t index)
-{
-    if (dtype == PK_F32)
-        return ((const float *)data)[index];
-    uint16_t bits = ((const uint16_t *)data)[index];
-    return dtype == PK_BF16 ? pk_bf16_to_f32(bits) : pk_f16_to_f32(bits);
-}
-
 /* chain(x, w[output]) over inputs [first, end); `panel` is the output's, `lane` its place in it. */
 static float product(const float *x, const void *panel, pk_dtype dtype, size_t lane, size_t first, size_t end)
 {
     float sum = 0.0f;
     for (size_t k = first; k < end; k++)
-        sum = fmaf(x[k], element(panel, dtype, k * PK_PANEL + lane), sum);
+        sum = fmaf(x[k], pk_float_at(panel, dtype, k * PK_PANEL + lane), sum);
+    return sum;
+}
+
+/* Weight `lane` of input k of a group, without its scale. */
+static float integer(const void *group, pk_dtype dtype, size_t k, size_t lane)
+{
+    const char *values = (const char *)group + PK_SCALES_BYTES;
+    if (dtype == PK_I8)
+        return (float)((const int8_t *)values)[k * PK_PANEL + lane];
+    unsigned pair = ((const uint8_t *)values)[k / 2 * PK_PANEL + lane];
+    return (float)(k % 2 ? pair >> 4 : pair & 15) - 8.0f;
+}
+
+/* A chain for each group, over the integers; the sums are chained with their scales. */
+static float quantised_product(const float *x, const pk_matrix *w, size_t output)
+{
+    float sum = 0.0f;
+    for (size_t first = 0; first < w->inputs; first += PK_GROUP) {
+        const float *scales = pk_cpu_group(w, output / PK_PANEL, first / PK_GROUP);
+        size_t end = first + PK_GROUP < w->inputs ? first + PK_GROUP : w->inputs;
+        float group = 0.0f;
+        for (size_t k = first; k < end; k++)
+            group = fmaf(x[k], integer(scales, w->dtype, k - first, output % PK_PANEL), group);
+        sum = fmaf(group, scales[output % PK_PANEL], sum);
+    }
     return sum;
 }
 
@@ -71,6 +88,10 @@ void pk_cpu_plain_matmul(float *y, const float *x, size_t rows, const pk_matrix 
         for (size_t row = 0; row < rows; row++) {
             const float *from = x + row * w->inputs;
             float *to = y + row * w->outputs + output;
+            if (pk_dtype_is_quantised(w->dtype)) {
+                *to = quantised_product(from, w, output);
+                continue;
+            }
 #ifdef PK_FAULT_SPLIT_K
             if (rows > 1) {
                 *to = product(from, data, w->dtype, output % PK_PANEL, 0, w->inputs / 2) +

@@ -58,7 +58,7 @@ static void matmul_piece(void *argument, size_t piece, unsigned worker)
 static uint64_t matmul_cost(const pk_matrix *w, size_t rows)
 {
     size_t weights = w->outputs * w->inputs;
-    return (uint64_t)weights * rows / 64 + (uint64_t)weights * pk_dtype_bytes(w->dtype) / 10;
+    return (uint64_t)weights * rows / 64 + pk_matrix_bytes(w->dtype, w->outputs, w->inputs) / 10;
 }
 
 static pk_err matmul_grouped(pk_device *device, float *y, const float *x, size_t groups, const size_t *offsets,

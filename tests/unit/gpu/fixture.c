@@ -107,9 +107,38 @@ static uint16_t half_weight(rng *random, pk_dtype dtype, bool special)
     return (uint16_t)(sign | (11 + rng_below(random, 4)) << 10 | rng_below(random, 1024));
 }
 
+/* Bytes of a stored row. */
+static size_t row_bytes(const pk_matrix *w)
+{
+    return w->dtype == PK_I4 ? (w->inputs + 7) / 8 * 4 : w->inputs * pk_dtype_bytes(w->dtype);
+}
+
+/* Integers and scales; in what is left of a row's last word, anything. */
+static void make_quantised(matrix *m, rng *random, bool special)
+{
+    size_t inputs = m->packed.inputs, outputs = m->packed.outputs, groups = pk_groups(inputs);
+    uint8_t *stored = m->rows;
+    for (size_t i = 0; i < outputs * groups; i++) {
+        m->scales[i] = rng_float(random);
+        if (special && rng_below(random, 20) == 0)
+            sprinkle(random, &m->scales[i], 1, 2);
+    }
+    for (size_t i = 0; i < outputs * row_bytes(&m->packed); i++)
+        stored[i] = (uint8_t)rng_next(random);
+    for (size_t o = 0; o < outputs; o++, stored += row_bytes(&m->packed))
+        for (size_t k = 0; k < inputs; k++) {
+            int value = m->packed.dtype == PK_I8 ? (int8_t)stored[k] : (stored[k / 2] >> (k % 2 ? 4 : 0) & 15) - 8;
+            m->values[o * inputs + k] = (float)value * m->scales[o * groups + k / PK_GROUP];
+        }
+}
+
 static void make_weights(matrix *m, rng *random, bool special)
 {
     size_t count = m->packed.outputs * m->packed.inputs;
+    if (pk_dtype_is_quantised(m->packed.dtype)) {
+        make_quantised(m, random, special);
+        return;
+    }
     for (size_t i = 0; i < count; i++) {
         bool odd = special && rng_below(random, 200) == 0;
         if (m->packed.dtype == PK_F32) {
@@ -129,17 +158,21 @@ static void make_weights(matrix *m, rng *random, bool special)
 static void pack_in_ranges(matrix *m, rng *random)
 {
     const pk_ops *ops = pk_device_ops(m->device);
-    size_t outputs = m->packed.outputs, cut = rng_below(random, outputs + 1);
-    size_t row_bytes = m->packed.inputs * pk_dtype_bytes(m->packed.dtype);
+    size_t outputs = m->packed.outputs, cut = rng_below(random, outputs + 1), groups = pk_groups(m->packed.inputs);
     m->packed.data = must(ops->alloc(m->device, pk_matrix_bytes(m->packed.dtype, outputs, m->packed.inputs)));
-    ops->pack(&m->packed, cut, outputs - cut, (char *)m->rows + cut * row_bytes);
+    ops->pack(&m->packed, cut, outputs - cut, (char *)m->rows + cut * row_bytes(&m->packed));
     ops->pack(&m->packed, 0, cut, m->rows);
+    if (!pk_dtype_is_quantised(m->packed.dtype))
+        return;
+    ops->pack_scales(&m->packed, cut, outputs - cut, m->scales + cut * groups, PK_F32);
+    ops->pack_scales(&m->packed, 0, cut, m->scales, PK_F32);
 }
 
 static void matrix_shape(matrix *m, pk_device *device, pk_dtype dtype, size_t outputs, size_t inputs)
 {
     *m = (matrix){.device = device, .packed = {.dtype = dtype, .outputs = outputs, .inputs = inputs}};
-    m->rows = must(calloc(outputs * inputs + 1, pk_dtype_bytes(dtype)));
+    m->rows = must(calloc(outputs + 1, row_bytes(&m->packed)));
+    m->scales = floats(outputs * pk_groups(inputs));
     m->values = floats(outputs * inputs);
 }
 
@@ -155,7 +188,8 @@ void matrix_copy(matrix *m, pk_device *device, rng *random, const matrix *from)
 {
     size_t count = from->packed.outputs * from->packed.inputs;
     matrix_shape(m, device, from->packed.dtype, from->packed.outputs, from->packed.inputs);
-    memcpy(m->rows, from->rows, count * pk_dtype_bytes(from->packed.dtype));
+    memcpy(m->rows, from->rows, from->packed.outputs * row_bytes(&from->packed));
+    memcpy(m->scales, from->scales, from->packed.outputs * pk_groups(from->packed.inputs) * sizeof(float));
     memcpy(m->values, from->values, count * sizeof(float));
     pack_in_ranges(m, random);
 }
@@ -165,6 +199,7 @@ void matrix_fini(matrix *m)
     const pk_ops *ops = pk_device_ops(m->device);
     ops->free(m->device, m->packed.data, pk_matrix_bytes(m->packed.dtype, m->packed.outputs, m->packed.inputs));
     free(m->rows);
+    free(m->scales);
     free(m->values);
 }
 

@@ -11,10 +11,10 @@
 
 #include <cmocka.h>
 
-/* Sanitizer builds are some 20 times slower: there a test takes every SHARE-th of its cases, kinds mixed as before (5 has
- * no factor in common with the 11 row counts, 3 dtypes and 4 variants that cases cycle through). */
+/* Sanitizer builds are some 20 times slower: there a test takes every SHARE-th of its cases, kinds mixed as before (7 has
+ * no factor in common with the 11 row counts, 5 dtypes and 4 variants that cases cycle through). */
 #ifdef __SANITIZE_ADDRESS__
-enum { SHARE = 5 };
+enum { SHARE = 7 };
 #else
 enum { SHARE = 1 };
 #endif
@@ -48,6 +48,7 @@ typedef struct {
     pk_device *device;
     pk_matrix packed;
     void *rows;
+    float *scales; /* [outputs][groups], of a quantised one */
     float *values; /* [outputs][inputs] */
 } matrix;
 

@@ -46,10 +46,10 @@ static size_t matmul_changed(pk_device *device, rng *random, pk_dtype dtype, siz
 
 size_t matmul_rows_changed_by_cuts(const char *backend, unsigned threads, rng *random)
 {
-    static const pk_dtype dtypes[] = {PK_F32, PK_BF16, PK_F16};
+    static const pk_dtype dtypes[] = {PK_F32, PK_BF16, PK_F16, PK_I8, PK_I4};
     pk_device *device = device_of(backend, threads);
     size_t changed = 0;
-    for (size_t d = 0; d < 3; d++)
+    for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++)
         for (size_t rows = 2; rows < 300; rows = rows * 3 + rng_below(random, 3))
             changed += matmul_changed(device, random, dtypes[d], rows);
     pk_device_close(&device);

@@ -57,6 +57,8 @@ static void sizes_are_those_of_whole_panels_and_tiles(void **state)
     (void)state;
     assert_int_equal(pk_matrix_bytes(PK_BF16, 17, 10), 32 * 10 * 2);
     assert_int_equal(pk_matrix_bytes(PK_F32, 16, 3), 16 * 3 * 4);
+    assert_int_equal(pk_matrix_bytes(PK_I8, 17, 65), 32 * (65 + 2 * 4));
+    assert_int_equal(pk_matrix_bytes(PK_I4, 16, 65), 16 * (33 + 2 * 4));
     assert_int_equal(pk_kv_bytes(0, 2, 16), 0);
     assert_int_equal(pk_kv_bytes(1, 2, 16), 64 * 2 * 16 * 2 * 4);
     assert_int_equal(pk_kv_bytes(64, 2, 16), pk_kv_bytes(1, 2, 16));

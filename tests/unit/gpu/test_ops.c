@@ -12,7 +12,8 @@
 
 static const size_t odd_rows[] = {1, 2, 5, 6, 7, 16, 17, 63, 64, 65, 257};
 enum { ODD_ROWS = sizeof odd_rows / sizeof *odd_rows };
-static const pk_dtype dtypes[] = {PK_F32, PK_BF16, PK_F16};
+static const pk_dtype dtypes[] = {PK_F32, PK_BF16, PK_F16, PK_I8, PK_I4};
+enum { DTYPES = sizeof dtypes / sizeof *dtypes };
 
 static void assert_near(float value, double truth, double size, size_t terms)
 {
@@ -28,7 +29,7 @@ static void products_are_those_of_the_reference(void **state)
     (void)state;
     rng random = rng_open("matmul reference", 30);
     pk_device *device = device_of("cpu:plain", 2);
-    for (size_t d = 0; d < 3; d++) {
+    for (size_t d = 0; d < DTYPES; d++) {
         size_t rows = 1 + rng_below(&random, 9), inputs = 300, outputs = 37;
         matrix m;
         matrix_init(&m, device, &random, dtypes[d], outputs, inputs, false);
@@ -63,6 +64,29 @@ static void a_product_is_one_ascending_chain(void **state)
     assert_int_equal(ops->matmul(device, &y, x, 1, &w), PK_OK);
     assert_true(y == 0.0f && !signbit(y));
     ops->free(device, w.data, pk_matrix_bytes(PK_F32, 1, 3));
+    pk_device_close(&device);
+}
+
+static void a_quantised_product_chains_its_groups_sums_with_their_scales(void **state)
+{
+    (void)state;
+    enum { INPUTS = PK_GROUP + 2 };
+    rng random = rng_open("quantised", 33);
+    pk_device *device = device_of("cpu", 1);
+    float x[INPUTS], y, first = 0.0f, second = 0.0f;
+    fill(&random, x, INPUTS);
+    for (size_t d = 3; d < DTYPES; d++, first = second = 0.0f) {
+        matrix m;
+        matrix_init(&m, device, &random, dtypes[d], 1, INPUTS, false);
+        for (size_t k = 0; k < INPUTS; k++) {
+            float *sum = k < PK_GROUP ? &first : &second, scale = m.scales[k / PK_GROUP];
+            *sum = fmaf(x[k], nearbyintf(m.values[k] / scale), *sum);
+        }
+        assert_int_equal(pk_device_ops(device)->matmul(device, &y, x, 1, &m.packed), PK_OK);
+        float wanted = fmaf(second, m.scales[1], fmaf(first, m.scales[0], 0.0f));
+        assert_same_bits(&y, &wanted, 1);
+        matrix_fini(&m);
+    }
     pk_device_close(&device);
 }
 
@@ -108,10 +132,10 @@ static void avx2_products_have_the_bits_of_plain(void **state)
         skip();
     rng random = rng_open("matmul bits", 31);
     pk_device *device = device_of("cpu:plain", 1);
-    for (size_t i = 0; i < 3 * ODD_ROWS * 4; i += SHARE) {
+    for (size_t i = 0; i < DTYPES * ODD_ROWS * 4; i += SHARE) {
         matmul_case c = {.random = &random, .rows = odd_rows[i % ODD_ROWS]};
         size_t width = inputs[rng_below(&random, 12)], height = outputs[rng_below(&random, c.rows > 100 ? 6 : 10)];
-        matrix_init(&c.weights, device, &random, dtypes[i % 3], height, width, i % 4 == 0);
+        matrix_init(&c.weights, device, &random, dtypes[i % DTYPES], height, width, i % 4 == 0);
         c.x = floats(c.rows * width);
         fill(&random, c.x, c.rows * width);
         if (i % 2)
@@ -495,6 +519,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products_are_those_of_the_reference),
         cmocka_unit_test(a_product_is_one_ascending_chain),
+        cmocka_unit_test(a_quantised_product_chains_its_groups_sums_with_their_scales),
         cmocka_unit_test(avx2_products_have_the_bits_of_plain),
         cmocka_unit_test(rmsnorm_is_that_of_the_reference),
         cmocka_unit_test(avx2_rows_and_elements_have_the_bits_of_plain),
