@@ -31,17 +31,18 @@ const char *pk_census_source_words(pk_census_source source)
     return words[source];
 }
 
-/* The weight's type and, where only the tensor knows it, its shape. */
+/* The weight's type and, where only the tensor knows it, its shape; of a quantised one the bytes in the files too. */
 static pk_err look_up(const struct source *source, const pk_model_config *config, pk_weight weight,
-                      pk_weight_spec *spec, pk_dtype *dtype)
+                      pk_weight_spec *spec, pk_dtype *dtype, uint64_t *stored_bytes)
 {
-    pk_tensor_entry entry;
+    pk_weight_entry entry;
     *dtype = weight.role == PK_WEIGHT_ROUTER ? source->router_dtype : source->dtype;
     if (source->checkpoint) {
         pk_err err = pk_weight_find(source->checkpoint, config, source->naming, weight, &entry);
         if (err)
             return err;
         *dtype = entry.dtype;
+        *stored_bytes = entry.values.bytes + entry.scales.bytes;
         if (pk_weight_scope_of(weight.role) == PK_WEIGHT_OF_SHARED_EXPERT)
             memcpy(spec->shape, entry.shape, sizeof spec->shape);
     } else if (source->index.count) {
@@ -52,16 +53,25 @@ static pk_err look_up(const struct source *source, const pk_model_config *config
     return PK_OK;
 }
 
-static void add(pk_census_part *part, const pk_weight_spec *spec, pk_dtype dtype, pk_weight weight)
+/* Bytes of one output of a packed matrix. */
+static uint64_t packed_bytes(pk_dtype dtype, uint64_t inputs)
+{
+    if (!pk_dtype_is_quantised(dtype))
+        return inputs * pk_dtype_bytes(dtype);
+    return (dtype == PK_I4 ? (inputs + 1) / 2 : inputs) + pk_groups(inputs) * sizeof(float);
+}
+
+static void add(pk_census_part *part, const pk_weight_spec *spec, pk_dtype dtype, uint64_t stored, pk_weight weight)
 {
     uint64_t rows = spec->shape[0], columns = spec->rank > 1 ? spec->shape[1] : 1, count = rows * columns;
-    uint64_t stored = count * pk_dtype_bytes(dtype), panels = (rows + PANEL - 1) / PANEL * PANEL;
+    uint64_t panels = (rows + PANEL - 1) / PANEL * PANEL;
+    stored = stored ? stored : count * pk_dtype_bytes(dtype);
     part->parameters += count;
     part->stored_bytes += stored;
     if (spec->rank == 1)
         part->resident_bytes += count * sizeof(float);
     else
-        part->resident_bytes += weight.role == PK_WEIGHT_EMBED ? stored : panels * columns * pk_dtype_bytes(dtype);
+        part->resident_bytes += weight.role == PK_WEIGHT_EMBED ? stored : panels * packed_bytes(dtype, columns);
     if (pk_weight_scope_of(weight.role) == PK_WEIGHT_OF_EXPERT)
         part->expert_bytes += stored;
 }
@@ -101,11 +111,12 @@ static pk_err count_all(pk_census *out, const struct source *source, const pk_mo
     while (pk_weight_next(config, &walk, &weight)) {
         pk_weight_spec spec = pk_weight_describe(config, weight);
         pk_dtype dtype;
-        pk_err err = look_up(source, config, weight, &spec, &dtype);
+        uint64_t stored = 0;
+        pk_err err = look_up(source, config, weight, &spec, &dtype, &stored);
         if (err)
             return err;
         out->weights++;
-        add(part_of(out, weight), &spec, dtype, weight);
+        add(part_of(out, weight), &spec, dtype, stored, weight);
         if (pk_weight_scope_of(weight.role) == PK_WEIGHT_OF_EXPERT)
             note_dtype(&out->dtype, dtype, &mixed);
         else if (weight.role == PK_WEIGHT_ROUTER)
@@ -200,6 +211,8 @@ static pk_err open_source(struct source *source, pk_census_source *kind, const c
     *kind = access(path, F_OK) ? PK_CENSUS_CONFIG : PK_CENSUS_INDEX;
     if (config->shared_expert)
         return pk_fail(PK_IO, "has no weight files, and only their headers know the size of the shared expert");
+    if (config->quantised)
+        return pk_fail(PK_IO, "has no weight files, and only their headers know which weights are quantised");
     return *kind == PK_CENSUS_INDEX ? open_index(source, config, path) : PK_OK;
 }
 

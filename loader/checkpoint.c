@@ -224,13 +224,11 @@ static bool shape_fits(const pk_tensor_entry *entry, unsigned rank, const uint64
     return fits;
 }
 
-pk_err pk_checkpoint_require(const pk_checkpoint *checkpoint, const char *name, unsigned rank, const uint64_t *shape,
-                             const pk_tensor_entry **out)
+static pk_err find_shaped(const pk_checkpoint *checkpoint, const char *name, unsigned rank, const uint64_t *shape,
+                          const pk_tensor_entry **out)
 {
     char found[PK_TENSOR_SHAPE_TEXT], expected[PK_TENSOR_SHAPE_TEXT];
     const pk_tensor_entry *entry = pk_checkpoint_find(checkpoint, name);
-    if (out)
-        *out = NULL;
     pk_tensor_shape_text(expected, rank, shape);
     if (!entry)
         return pk_fail(PK_CORRUPT, "%s: tensor %s is missing, expected it with shape %s", checkpoint->dir, name,
@@ -238,12 +236,34 @@ pk_err pk_checkpoint_require(const pk_checkpoint *checkpoint, const char *name, 
     if (!shape_fits(entry, rank, shape))
         return pk_fail(PK_CORRUPT, "%s: tensor %s has shape %s, expected %s", pk_safetensors_path(entry->file), name,
                        pk_tensor_shape_text(found, entry->rank, entry->shape), expected);
-    if (entry->dtype != PK_F32 && entry->dtype != PK_BF16 && entry->dtype != PK_F16)
-        return pk_fail(PK_CORRUPT, "%s: tensor %s is stored as %s, expected F32, BF16 or F16",
-                       pk_safetensors_path(entry->file), name, entry->dtype_name);
-    if (out)
-        *out = entry;
+    *out = entry;
     return PK_OK;
+}
+
+static pk_err wrong_type(const pk_tensor_entry *entry, const char *expected)
+{
+    return pk_fail(PK_CORRUPT, "%s: tensor %s is stored as %s, expected %s", pk_safetensors_path(entry->file),
+                   entry->name, entry->dtype_name, expected);
+}
+
+pk_err pk_checkpoint_require(const pk_checkpoint *checkpoint, const char *name, unsigned rank, const uint64_t *shape,
+                             const pk_tensor_entry **out)
+{
+    const pk_tensor_entry *entry = NULL;
+    pk_err err = find_shaped(checkpoint, name, rank, shape, &entry);
+    if (!err && entry->dtype != PK_F32 && entry->dtype != PK_BF16 && entry->dtype != PK_F16)
+        err = wrong_type(entry, "F32, BF16 or F16");
+    if (out)
+        *out = err ? NULL : entry;
+    return err;
+}
+
+pk_err pk_checkpoint_require_as(const pk_checkpoint *checkpoint, pk_dtype dtype, const char *name, unsigned rank,
+                                const uint64_t *shape, const pk_tensor_entry **out)
+{
+    *out = NULL;
+    pk_err err = find_shaped(checkpoint, name, rank, shape, out);
+    return !err && (*out)->dtype != dtype ? wrong_type(*out, pk_dtype_name(dtype)) : err;
 }
 
 /* Digests of samples spread evenly over the data, the first and the last byte among them. */

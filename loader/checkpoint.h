@@ -38,6 +38,10 @@ const pk_tensor_entry *pk_checkpoint_find(const pk_checkpoint *checkpoint, const
 pk_err pk_checkpoint_require(const pk_checkpoint *checkpoint, const char *name, unsigned rank, const uint64_t *shape,
                              const pk_tensor_entry **out);
 
+/* The same for a tensor of exactly this type. */
+pk_err pk_checkpoint_require_as(const pk_checkpoint *checkpoint, pk_dtype dtype, const char *name, unsigned rank,
+                                const uint64_t *shape, const pk_tensor_entry **out);
+
 /* Tells models apart: a digest of config.json, of the tokenizer's files and tokenizer_config.json (where they are
  * there), of all headers in order of file name, and of up to 16 samples of 4 KiB of each file's data (models of one
  * shape have equal headers). Not a checksum of all weights. Reads the samples now: PK_IO, PK_CORRUPT. */

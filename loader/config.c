@@ -2,6 +2,7 @@
 
 #include "loader/file.h"
 #include "loader/json.h"
+#include "loader/quantization.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ struct names {
 };
 
 /* Fields that change what a model computes and that must be absent or null. */
-static const char *const unsupported_fields[] = {"sliding_window", "rope_scaling", "quantization_config"};
+static const char *const unsupported_fields[] = {"sliding_window", "rope_scaling"};
 
 static pk_err wrong(const pk_json *root, const char *field, const char *expected)
 {
@@ -415,6 +416,9 @@ static pk_err read_all(const pk_json *root, pk_model_config *config)
     if ((err = read_model_type(root, config)) || (err = refuse_unsupported(root)) || (err = read_heads(root, config)) ||
         (err = read_rope(root, config)) || (err = read_layers(root, config)) || (err = read_mlp(root, config)) ||
         (err = read_residuals(root, config)))
+        return err;
+    if (!absent_or_null(root, "quantization_config") &&
+        (err = pk_quantization_parse(&config->quantised, pk_json_member(root, "quantization_config"))))
         return err;
     return read_vocabulary(root, config);
 }

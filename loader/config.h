@@ -10,6 +10,7 @@
 #ifndef PK_LOADER_CONFIG_H
 #define PK_LOADER_CONFIG_H
 
+#include "ipc/dtype.h"
 #include "ipc/error.h"
 
 #include <stdbool.h>
@@ -71,6 +72,9 @@ typedef struct {
     size_t vocab;         /* V */
     size_t max_positions; /* the longest context the model claims */
     bool tie_word_embeddings;
+
+    /* PK_I8 or PK_I4: matrices may be stored so (quantization.h); 0: none is. */
+    pk_dtype quantised;
 
     size_t eos_count; /* 0: the tokenizer knows */
     int32_t eos_ids[PK_MODEL_EOS_MAX];

@@ -1,5 +1,6 @@
 #include "loader/names.h"
 
+#include "loader/quantization.h"
 #include "loader/weight_list.h"
 
 #include <assert.h>
@@ -196,18 +197,73 @@ static pk_err require(const pk_checkpoint *checkpoint, const pk_model_config *co
                                                                : err;
 }
 
-/* Official sizes this MLP by intermediate_size, others by shared_intermediate_size: the tensors decide. */
+bool pk_weight_quantizes(const pk_weight_place *place, pk_weight_role role)
+{
+    return place->rank == 2 && !place->fused && role != PK_WEIGHT_EMBED;
+}
+
+/* Behind the name of a weight; NUL-terminated in any case. */
+static void append(char out[PK_WEIGHT_NAME_BYTES], const char *name, const char *ending)
+{
+    snprintf(out, PK_WEIGHT_NAME_BYTES, "%.*s%s", PK_WEIGHT_NAME_BYTES - 16, name, ending);
+}
+
+/* As what the weight of this place is stored, where the model's config allows integers. PK_CORRUPT: as both. */
+static pk_err stored_as(const pk_checkpoint *checkpoint, pk_dtype quantised, const pk_weight_place *place, pk_dtype *out)
+{
+    char packed[PK_WEIGHT_NAME_BYTES];
+    const pk_tensor_entry *plain = pk_checkpoint_find(checkpoint, place->name);
+    append(packed, place->name, PK_QUANTIZED_PACKED);
+    bool is_packed = pk_checkpoint_find(checkpoint, packed);
+    *out = (pk_dtype)0;
+    if (quantised == PK_I8 && plain && plain->dtype == PK_I8)
+        *out = PK_I8;
+    if (quantised != PK_I4 || !is_packed)
+        return PK_OK;
+    *out = PK_I4;
+    return plain ? pk_fail(PK_CORRUPT, "%s: has both tensor %s and tensor %s, expected one of them",
+                           pk_checkpoint_dir(checkpoint), place->name, packed)
+                 : PK_OK;
+}
+
+/* Integers and scales; place->shape is known, but for a shared expert's inner size. */
+static pk_err find_quantised(const pk_checkpoint *checkpoint, pk_dtype dtype, const pk_weight_place *place,
+                             pk_weight_entry *out)
+{
+    char name[PK_WEIGHT_NAME_BYTES];
+    const pk_tensor_entry *values = NULL, *scales = NULL;
+    uint64_t inputs = place->shape[1], shape[2] = {place->shape[0], pk_quantized_columns(dtype, inputs)};
+    append(name, place->name, dtype == PK_I4 ? PK_QUANTIZED_PACKED : "");
+    pk_err err = pk_checkpoint_require_as(checkpoint, pk_quantized_stored(dtype), name, 2, shape, &values);
+    append(name, place->name, PK_QUANTIZED_SCALE);
+    shape[1] = pk_groups(inputs);
+    if (!err)
+        err = pk_checkpoint_require(checkpoint, name, 2, shape, &scales);
+    if (!err)
+        *out = (pk_weight_entry){
+            .dtype = dtype, .shape = {values->shape[0], inputs}, .values = *values, .scales = *scales};
+    return err;
+}
+
+/* Official sizes this MLP by intermediate_size, others by shared_intermediate_size: the tensors decide. Also a
+ * quantised gate_proj has the inner size as its rows, whose length is known. */
 static pk_err find_shared_inner(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
                                 size_t layer, uint64_t *out)
 {
-    const pk_tensor_entry *entry;
+    pk_dtype dtype;
+    pk_weight_entry gate;
+    const pk_tensor_entry *entry = NULL;
     pk_weight_place place =
         pk_weight_stored(config, naming, (pk_weight){.role = PK_WEIGHT_SHARED_GATE, .layer = layer});
-    pk_err err = require(checkpoint, config, naming, &place, &entry);
+    pk_err err = stored_as(checkpoint, config->quantised, &place, &dtype);
+    if (!err && dtype && !(err = find_quantised(checkpoint, dtype, &place, &gate)))
+        entry = &gate.values;
+    else if (!err)
+        err = require(checkpoint, config, naming, &place, &entry);
     if (err)
         return err;
     if (entry->shape[0] > PK_MODEL_INNER_MAX)
-        return pk_fail(PK_CORRUPT, "tensor %s has %ju rows, expected at most %d", place.name,
+        return pk_fail(PK_CORRUPT, "tensor %s has %ju rows, expected at most %d", entry->name,
                        (uintmax_t)entry->shape[0], PK_MODEL_INNER_MAX);
     *out = entry->shape[0];
     return PK_OK;
@@ -226,16 +282,33 @@ static pk_tensor_entry cut_out(const pk_tensor_entry *fused, const pk_weight_pla
     return part;
 }
 
+static pk_err find_place(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
+                         pk_weight_role role, const pk_weight_place *place, pk_weight_entry *out)
+{
+    pk_dtype dtype = (pk_dtype)0;
+    const pk_tensor_entry *entry = NULL;
+    pk_err err = PK_OK;
+    if (config->quantised && pk_weight_quantizes(place, role))
+        err = stored_as(checkpoint, config->quantised, place, &dtype);
+    if (err || dtype)
+        return err ? err : find_quantised(checkpoint, dtype, place, out);
+    if ((err = require(checkpoint, config, naming, place, &entry)))
+        return err;
+    out->values = place->fused ? cut_out(entry, place) : *entry;
+    out->dtype = entry->dtype;
+    memcpy(out->shape, out->values.shape, sizeof out->shape);
+    return PK_OK;
+}
+
 pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
-                      pk_weight weight, pk_tensor_entry *out)
+                      pk_weight weight, pk_weight_entry *out)
 {
     pk_err err;
     uint64_t shared_inner = 0;
-    const pk_tensor_entry *entry = NULL;
     if (weight.role == PK_WEIGHT_HEAD && config->tie_word_embeddings)
         weight.role = PK_WEIGHT_EMBED;
     pk_weight_place place = pk_weight_stored(config, naming, weight);
-    *out = (pk_tensor_entry){0};
+    *out = (pk_weight_entry){0};
     if (weights[weight.role].scope == PK_WEIGHT_OF_SHARED_EXPERT) {
         if ((err = find_shared_inner(checkpoint, config, naming, weight.layer, &shared_inner)))
             return err;
@@ -243,10 +316,7 @@ pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *co
             if (place.shape[i] == 0)
                 place.shape[i] = shared_inner;
     }
-    if ((err = require(checkpoint, config, naming, &place, &entry)))
-        return err;
-    *out = place.fused ? cut_out(entry, &place) : *entry;
-    return PK_OK;
+    return find_place(checkpoint, config, naming, weight.role, &place, out);
 }
 
 /* Where the walk stands in a layer: the next role, and inside the experts' roles the next expert. */

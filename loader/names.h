@@ -99,19 +99,29 @@ pk_weight_spec pk_weight_describe(const pk_model_config *config, pk_weight weigh
 /* Where a checkpoint of this naming stores it. */
 pk_weight_place pk_weight_stored(const pk_model_config *config, pk_naming naming, pk_weight weight);
 
+/* A weight as a checkpoint stores it. The entries' views live as long as the checkpoint. */
+typedef struct {
+    pk_dtype dtype;         /* of the values; PK_I8 or PK_I4: integers, and scales beside them (quantization.h) */
+    uint64_t shape[2];      /* [out, in], or [size, 0] */
+    pk_tensor_entry values; /* of PK_I4: I32 [out, ceil(in / 8)] */
+    pk_tensor_entry scales; /* of quantised ones: [out, pk_groups(in)]; else all zero */
+} pk_weight_entry;
+
+/* Whether a checkpoint of a quantised model may hold this weight as integers: a matrix, published name, no embedding. */
+bool pk_weight_quantizes(const pk_weight_place *place, pk_weight_role role);
+
 /* To which naming a tensor's name belongs. */
 pk_naming pk_naming_of_name(const char *name);
 
 /* The naming that a checkpoint keeps to. PK_CORRUPT: it has names of both; the text has one of each. */
 pk_err pk_naming_of(const pk_checkpoint *checkpoint, pk_naming *out);
 
-/* The checkpoint's tensor for this weight, checked, or that part of a fused tensor which it is: an entry like any
- * other, whose name is the tensor's. HEAD of a tied model is the embedding. A shared expert's inner size S is what the
- * layer's gate_proj says, and its other tensors must agree. PK_CORRUPT as pk_checkpoint_require; where the tensor is
- * missing the text has the nearest name among those that the model has no use for. The entry's views live as long as
- * the checkpoint. */
+/* The checkpoint's tensors for this weight, checked; of a fused tensor that part which it is, an entry like any other,
+ * whose name is the tensor's. HEAD of a tied model is the embedding. A shared expert's inner size S is what the layer's
+ * gate_proj says, and its other tensors must agree. PK_CORRUPT as pk_checkpoint_require; where the tensor is missing the
+ * text has the nearest name among those that the model has no use for. */
 pk_err pk_weight_find(const pk_checkpoint *checkpoint, const pk_model_config *config, pk_naming naming,
-                      pk_weight weight, pk_tensor_entry *out);
+                      pk_weight weight, pk_weight_entry *out);
 
 /* Constants that transformers' own tree stores beside the weights and that follow from the config: decay tables and
  * slopes. A checkpoint may have them, nobody reads them. */

@@ -31,9 +31,9 @@ static const struct stored_dtype {
     uint8_t bytes;
     pk_dtype dtype;
 } stored_dtypes[] = {
-    {"BOOL", 1, 0}, {"U8", 1, PK_U8},   {"I8", 1, 0},         {"F8_E5M2", 1, 0}, {"F8_E4M3", 1, 0},  {"U16", 2, 0},
+    {"BOOL", 1, 0}, {"U8", 1, PK_U8},   {"I8", 1, PK_I8},     {"F8_E5M2", 1, 0}, {"F8_E4M3", 1, 0},  {"U16", 2, 0},
     {"I16", 2, 0},  {"F16", 2, PK_F16}, {"BF16", 2, PK_BF16}, {"U32", 4, 0},     {"I32", 4, PK_I32}, {"F32", 4, PK_F32},
-    {"U64", 8, 0},  {"I64", 8, 0},      {"F64", 8, 0},        {"C64", 8, 0},
+    {"U64", 8, 0},  {"I64", 8, PK_I64},     {"F64", 8, 0},        {"C64", 8, 0},
 };
 
 static const struct stored_dtype *dtype_by_name(const char *name)

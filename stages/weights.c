@@ -5,15 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { FORM_MATRIX, FORM_VECTOR, FORM_TABLE } kept_as;
+typedef enum { FORM_MATRIX, FORM_SCALES, FORM_VECTOR, FORM_TABLE } kept_as;
 
 /* Where one tensor goes. */
 typedef struct {
     pk_weights *weights;
     pk_tensor_entry tensor; /* its views are into the checkpoint, until the load is done */
     kept_as form;
+    pk_matrix matrix; /* FORM_MATRIX, FORM_SCALES */
     void *data;
-    size_t bytes;
+    size_t bytes; /* of data; FORM_SCALES has none of its own, but goes into the matrix of the place before */
 } place;
 
 struct pk_weights {
@@ -50,7 +51,8 @@ void pk_weights_close(pk_weights **weights)
     if (!it)
         return;
     for (size_t i = 0; i < it->count; i++)
-        it->ops->free(it->device, it->places[i].data, it->places[i].bytes);
+        if (it->places[i].form != FORM_SCALES)
+            it->ops->free(it->device, it->places[i].data, it->places[i].bytes);
     free(it->places);
     pk_checkpoint_close(&it->checkpoint);
     free(it);
@@ -75,39 +77,43 @@ static pk_err reserve_place(pk_weights *weights)
     return PK_OK;
 }
 
-static size_t bytes_of(const pk_tensor_entry *tensor, kept_as form)
+static size_t bytes_of(const pk_weight_entry *entry, kept_as form)
 {
-    switch (form) {
-    case FORM_MATRIX:
-        return pk_matrix_bytes(tensor->dtype, tensor->shape[0], tensor->shape[1]);
-    case FORM_VECTOR:
-        return tensor->shape[0] * sizeof(float);
-    case FORM_TABLE:
-        break;
-    }
-    return tensor->bytes;
+    if (form == FORM_MATRIX)
+        return pk_matrix_bytes(entry->dtype, entry->shape[0], entry->shape[1]);
+    return form == FORM_VECTOR ? entry->shape[0] * sizeof(float) : entry->values.bytes;
+}
+
+/* The scales of the matrix of the last place. */
+static pk_err want_scales(pk_weights *weights, const pk_tensor_entry *scales)
+{
+    pk_err err = reserve_place(weights);
+    if (err)
+        return err;
+    const place *values = &weights->places[weights->count - 1];
+    weights->places[weights->count++] =
+        (place){.weights = weights, .tensor = *scales, .form = FORM_SCALES, .matrix = values->matrix};
+    return PK_OK;
 }
 
 /* The new place is valid until the next want. */
 static pk_err want(pk_weights *weights, pk_weight weight, kept_as form, const place **out)
 {
-    pk_tensor_entry tensor;
-    pk_err err = pk_weight_find(weights->checkpoint, &weights->model, weights->naming, weight, &tensor);
+    pk_weight_entry entry;
+    pk_err err = pk_weight_find(weights->checkpoint, &weights->model, weights->naming, weight, &entry);
     if (err || (err = reserve_place(weights)))
         return err;
     place *it = &weights->places[weights->count];
-    *it = (place){.weights = weights, .tensor = tensor, .form = form, .bytes = bytes_of(&tensor, form)};
+    *it = (place){.weights = weights, .tensor = entry.values, .form = form, .bytes = bytes_of(&entry, form)};
     if (!(it->data = weights->ops->alloc(weights->device, it->bytes)))
-        return pk_fail(PK_NOMEM, "%zu bytes for tensor %s", it->bytes, tensor.name);
-    weights->count++;
-    *out = it;
-    return PK_OK;
-}
-
-static pk_matrix matrix_at(const place *it)
-{
-    return (pk_matrix){
-        .dtype = it->tensor.dtype, .outputs = it->tensor.shape[0], .inputs = it->tensor.shape[1], .data = it->data};
+        return pk_fail(PK_NOMEM, "%zu bytes for tensor %s", it->bytes, entry.values.name);
+    it->matrix =
+        (pk_matrix){.dtype = entry.dtype, .outputs = entry.shape[0], .inputs = entry.shape[1], .data = it->data};
+    size_t at = weights->count++;
+    if (pk_dtype_is_quantised(entry.dtype))
+        err = want_scales(weights, &entry.scales);
+    *out = &weights->places[at];
+    return err;
 }
 
 pk_err pk_weights_matrix(pk_weights *weights, pk_weight weight, pk_matrix *out)
@@ -115,7 +121,7 @@ pk_err pk_weights_matrix(pk_weights *weights, pk_weight weight, pk_matrix *out)
     const place *it = NULL;
     pk_err err = want(weights, weight, FORM_MATRIX, &it);
     if (!err)
-        *out = matrix_at(it);
+        *out = it->matrix;
     return err;
 }
 
@@ -138,30 +144,22 @@ pk_err pk_weights_table(pk_weights *weights, pk_weight weight, pk_table *out)
     return err;
 }
 
-static void expand(float *out, const void *stored, pk_dtype dtype, size_t count)
-{
-    const uint16_t *halves = stored;
-    if (dtype == PK_F32)
-        memcpy(out, stored, count * sizeof *out);
-    else
-        for (size_t i = 0; i < count; i++)
-            out[i] = dtype == PK_BF16 ? pk_bf16_to_f32(halves[i]) : pk_f16_to_f32(halves[i]);
-}
-
 /* pk_reader_rows */
 static pk_err deliver(void *user, const pk_tensor_entry *tensor, uint64_t first_row, uint64_t row_count,
                       const void *rows)
 {
     const place *it = user;
     uint64_t row_bytes = pk_tensor_row_bytes(tensor);
-    pk_matrix matrix;
     switch (it->form) {
     case FORM_MATRIX:
-        matrix = matrix_at(it);
-        it->weights->ops->pack(&matrix, first_row, row_count, rows);
+        it->weights->ops->pack(&it->matrix, first_row, row_count, rows);
+        break;
+    case FORM_SCALES:
+        it->weights->ops->pack_scales(&it->matrix, first_row, row_count, rows, tensor->dtype);
         break;
     case FORM_VECTOR: /* one row */
-        expand(it->data, rows, tensor->dtype, tensor->shape[0]);
+        for (size_t i = 0; i < tensor->shape[0]; i++)
+            ((float *)it->data)[i] = pk_float_at(rows, tensor->dtype, i);
         break;
     case FORM_TABLE:
         memcpy((char *)it->data + first_row * row_bytes, rows, row_count * row_bytes);

@@ -55,6 +55,12 @@ static void ask_for_huge_pages(const pk_matrix *w)
         advise_inside(w->data, bytes, MADV_HUGEPAGE);
 }
 
+static void pack_scales(const pk_matrix *w, size_t first_output, size_t count, const void *rows, pk_dtype dtype)
+{
+    ask_for_huge_pages(w);
+    pk_cpu_pack_scales(w, first_output, count, rows, dtype);
+}
+
 static void pack_plain(const pk_matrix *w, size_t first_output, size_t count, const void *rows)
 {
     ask_for_huge_pages(w);
@@ -131,7 +137,7 @@ pk_err pk_device_open(pk_device **out, pk_device_options options)
     device->ops.alloc = device_alloc;
     device->ops.free = device_free;
     device->ops.forget = device_forget;
-    device->ops.pack_scales = pk_cpu_pack_scales;
+    device->ops.pack_scales = pack_scales;
     pk_cpu_split_fill(&device->ops);
     pk_cpu_rows_fill(&device->ops);
     if ((err = pk_cpu_reserve(device, device->kernels->matmul_scratch)))

@@ -184,6 +184,11 @@ static void a_field_may_have_both_names_if_they_say_the_same(void **state)
     assert_non_null(strstr(pk_error_text(), "layer_types is nothing, expected an array"));
 }
 
+#define COMPRESSED(format, groups)                                                                                     \
+    "{\"quant_method\": \"compressed-tensors\", \"format\": " format ", \"config_groups\": " groups "}"
+#define GROUP_OF(weights) COMPRESSED("\"int-quantized\"", "{\"g\": {\"weights\": {" weights "}}}")
+#define INT8 "\"num_bits\": 8, \"type\": \"int\", \"symmetric\": true, \"strategy\": \"group\""
+
 static const struct refusal {
     const char *field, *value;
     pk_err err;
@@ -204,7 +209,20 @@ static const struct refusal {
      "expected a whole number of dimensions and rotary_dim"},
     {"partial_rotary_factor", "0", PK_CORRUPT, "partial_rotary_factor is 0, expected a number from 0.001 to 1"},
     {"sliding_window", "4096", PK_INVALID, "sliding_window is 4096, expected null"},
-    {"quantization_config", "{}", PK_INVALID, "quantization_config is an object, expected null"},
+    {"quantization_config", "1", PK_CORRUPT, "quantization_config is 1, expected an object"},
+    {"quantization_config", "{}", PK_INVALID, "quant_method is nothing, expected \"compressed-tensors\""},
+    {"quantization_config", "{\"quant_method\": \"gptq\"}", PK_INVALID, "quant_method is \"gptq\", expected"},
+    {"quantization_config", COMPRESSED("\"float-quantized\"", "{}"), PK_INVALID,
+     "format is \"float-quantized\", expected \"int-quantized\" or \"pack-quantized\""},
+    {"quantization_config", COMPRESSED("\"int-quantized\"", "{}"), PK_CORRUPT, "config_groups is empty"},
+    {"quantization_config", COMPRESSED("\"int-quantized\"", "{\"g\": {}}"), PK_CORRUPT, "config_groups.g: has no weights"},
+    {"quantization_config", GROUP_OF("\"num_bits\": 4"), PK_INVALID, "num_bits is 4, expected 8"},
+    {"quantization_config", GROUP_OF(INT8 ", \"group_size\": 0"), PK_INVALID, "group_size is 0, expected 64"},
+    {"quantization_config", GROUP_OF(INT8 ", \"group_size\": 128"), PK_INVALID, "group_size is 128, expected 64"},
+    {"quantization_config", GROUP_OF(INT8 ", \"group_size\": 64, \"actorder\": \"group\""), PK_INVALID,
+     "actorder is \"group\", expected null"},
+    {"quantization_config", GROUP_OF("\"num_bits\": 8, \"type\": \"int\", \"symmetric\": false"), PK_INVALID,
+     "symmetric is false, expected true"},
     {"rope_scaling", "{}", PK_INVALID, "rope_scaling is an object, expected null"},
     {"hidden_size", "0", PK_CORRUPT, "hidden_size is 0, expected an integer from 1 to 131072"},
     {"hidden_size", "-4", PK_CORRUPT, "hidden_size is -4"},

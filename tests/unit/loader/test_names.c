@@ -17,7 +17,7 @@ static void check_walk(const char *dir)
 {
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    pk_tensor_entry entry;
+    pk_weight_entry entry;
     pk_weight weight;
     size_t count = 0;
     assert_ok(pk_config_read(&config, dir));
@@ -25,7 +25,7 @@ static void check_walk(const char *dir)
     for (pk_weight_walk walk = {0}; pk_weight_next(&config, &walk, &weight); count++) {
         assert_true(pk_weight_exists(&config, weight));
         assert_ok(pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, weight, &entry));
-        assert_string_equal(entry.name, pk_weight_describe(&config, weight).name);
+        assert_string_equal(entry.values.name, pk_weight_describe(&config, weight).name);
     }
     assert_int_equal(count, pk_checkpoint_count(checkpoint));
     pk_checkpoint_close(&checkpoint);
@@ -91,12 +91,12 @@ static void the_head_of_a_tied_model_is_its_embedding(void **state)
     (void)state;
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    pk_tensor_entry entry;
+    pk_weight_entry entry;
     assert_ok(pk_config_read(&config, PK_GOLDEN "/nano"));
     assert_ok(pk_checkpoint_open(&checkpoint, PK_GOLDEN "/nano"));
     config.tie_word_embeddings = true;
     assert_ok(pk_weight_find(checkpoint, &config, PK_NAMES_OFFICIAL, (pk_weight){.role = PK_WEIGHT_HEAD}, &entry));
-    assert_string_equal(entry.name, "model.embed_tokens.weight");
+    assert_string_equal(entry.values.name, "model.embed_tokens.weight");
     pk_checkpoint_close(&checkpoint);
 }
 
@@ -105,7 +105,7 @@ static void a_shared_experts_size_comes_from_its_tensors(void **state)
     (void)state;
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    pk_tensor_entry entry;
+    pk_weight_entry entry;
     assert_ok(pk_config_read(&config, PK_GOLDEN "/shared"));
     assert_ok(pk_checkpoint_open(&checkpoint, PK_GOLDEN "/shared"));
     assert_int_equal(pk_weight_describe(&config, (pk_weight){.role = PK_WEIGHT_SHARED_DOWN}).shape[1], 0);
@@ -123,7 +123,7 @@ static void a_model_of_another_shape_is_refused_by_tensor(void **state)
     (void)state;
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    pk_tensor_entry entry;
+    pk_weight_entry entry;
     assert_ok(pk_config_read(&config, PK_GOLDEN "/nano"));
     assert_ok(pk_checkpoint_open(&checkpoint, PK_GOLDEN "/nano"));
     config.kv_heads = 4;

@@ -27,7 +27,7 @@ static void a_header_becomes_entries_in_order_of_offset(void **state)
                                  "\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[4,28]},"
                                  "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},"
                                  "\"n\":{\"dtype\":\"F32\",\"shape\":[0,7],\"data_offsets\":[28,28]},"
-                                 "\"s\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[28,36]}}   ";
+                                 "\"s\":{\"dtype\":\"U64\",\"shape\":[],\"data_offsets\":[28,36]}}   ";
     assert_ok(parse(&file, header, 36));
     assert_int_equal(pk_safetensors_count(file), 4);
     assert_string_equal(pk_safetensors_at(file, 0)->name, "a");
@@ -40,7 +40,7 @@ static void a_header_becomes_entries_in_order_of_offset(void **state)
     assert_int_equal(pk_tensor_rows(b), 2);
     assert_int_equal(pk_tensor_row_bytes(b), 12);
     assert_int_equal(s->dtype, 0);
-    assert_string_equal(s->dtype_name, "I64");
+    assert_string_equal(s->dtype_name, "U64");
     assert_int_equal(pk_tensor_rows(s), 1);
     assert_int_equal(pk_tensor_row_bytes(s), 8);
     assert_int_equal(pk_tensor_rows(n), 0);

@@ -51,7 +51,7 @@ static void check_model(const char *dir, pk_dtype dtype)
 {
     pk_model_config config;
     pk_checkpoint *checkpoint;
-    pk_tensor_entry entry;
+    pk_weight_entry entry;
     pk_weight weight;
     size_t count = 0;
     assert_ok(pk_config_read(&config, dir));
