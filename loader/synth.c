@@ -1,26 +1,19 @@
 #include "loader/synth.h"
 
 #include "loader/config.h"
-#include "loader/file.h"
+#include "loader/draft.h"
 #include "loader/names.h"
 #include "loader/safetensors_writer.h"
 #include "loader/synth_fill.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-enum {
-    BUFFER_BYTES = 4 << 20,
-    TOKENIZER_BYTES_MAX = 256 << 20,
-};
+enum { BUFFER_BYTES = 4 << 20 };
 
 struct planned {
     char *name;
@@ -39,7 +32,7 @@ struct synth {
     struct planned *tensors;
     size_t count, shard_count;
     uint64_t total_bytes, done_bytes;
-    char *dir, *partial; /* the final name without slashes behind it, and the one until then */
+    pk_draft *draft;
     void *buffer;
 };
 
@@ -224,8 +217,7 @@ static void synth_fini(struct synth *synth)
         free(synth->tensors[i].name);
     free(synth->tensors);
     free(synth->config_text);
-    free(synth->dir);
-    free(synth->partial);
+    pk_draft_close(&synth->draft);
     free(synth->buffer);
 }
 
@@ -244,23 +236,6 @@ static char *shard_name(const struct synth *synth, size_t shard)
     return asprintf(&name, "model-%05zu-of-%05zu.safetensors", shard, synth->shard_count) < 0 ? NULL : name;
 }
 
-static pk_err write_text(const struct synth *synth, const char *name, const char *text, size_t bytes)
-{
-    pk_err err = PK_OK;
-    char *path = NULL;
-    int fd = -1;
-    if (asprintf(&path, "%s/%s", synth->partial, name) < 0)
-        return pk_fail(PK_NOMEM, "no memory for a path");
-    if ((fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)) < 0)
-        err = pk_fail_errno(PK_IO, "create");
-    else if (!(err = pk_file_write_at(fd, text, bytes, 0)) && fdatasync(fd))
-        err = pk_fail_errno(PK_IO, "sync");
-    pk_file_close(&fd);
-    err = pk_pass(err, "%s", path);
-    free(path);
-    return err;
-}
-
 static pk_err write_index(const struct synth *synth)
 {
     char *text = NULL;
@@ -275,7 +250,7 @@ static pk_err write_index(const struct synth *synth)
                 synth->tensors[i].shard, synth->shard_count);
     fputs("\n  }\n}\n", out);
     pk_err err = ferror(out) | fclose(out) ? pk_fail(PK_NOMEM, "no memory for an index")
-                                           : write_text(synth, "model.safetensors.index.json", text, bytes);
+                                           : pk_draft_write(synth->draft, "model.safetensors.index.json", text, bytes);
     free(text);
     return err;
 }
@@ -306,7 +281,7 @@ static pk_err open_shard(const struct synth *synth, size_t first, size_t count, 
     pk_err err = PK_OK;
     char *path = NULL, *name = shard_name(synth, synth->tensors[first].shard);
     pk_tensor_spec *specs = calloc(count, sizeof *specs);
-    if (!specs || !name || asprintf(&path, "%s/%s", synth->partial, name) < 0) {
+    if (!specs || !name || asprintf(&path, "%s/%s", pk_draft_path(synth->draft), name) < 0) {
         path = NULL;
         err = pk_fail(PK_NOMEM, "no memory for a shard of %zu tensors", count);
         goto out;
@@ -344,17 +319,6 @@ static pk_err write_shards(struct synth *synth)
     return err;
 }
 
-static pk_err copy_file(const struct synth *synth, const char *from, const char *name)
-{
-    char *text = NULL;
-    size_t bytes = 0;
-    pk_err err = pk_file_read_all(&text, &bytes, from, TOKENIZER_BYTES_MAX);
-    if (!err)
-        err = write_text(synth, name, text, bytes);
-    free(text);
-    return err;
-}
-
 static pk_err copy_tokenizer(const struct synth *synth)
 {
     static const char config_name[] = "tokenizer_config.json";
@@ -362,97 +326,30 @@ static pk_err copy_tokenizer(const struct synth *synth)
     char *beside = NULL;
     if (!from)
         return PK_OK;
-    pk_err err = copy_file(synth, from, "tokenizer.json");
+    pk_err err = pk_draft_copy(synth->draft, from, "tokenizer.json");
     if (err)
         return err;
     if (asprintf(&beside, "%.*s%s", slash ? (int)(slash - from) + 1 : 0, from, config_name) < 0)
         return pk_fail(PK_NOMEM, "no memory for a path");
     if (!access(beside, F_OK))
-        err = copy_file(synth, beside, config_name);
+        err = pk_draft_copy(synth->draft, beside, config_name);
     free(beside);
     return err;
-}
-
-/* Refuses a directory with anything in it; one that does not exist is fine. */
-static pk_err check_free(const char *dir)
-{
-    struct dirent *entry;
-    DIR *listing = opendir(dir);
-    if (!listing && errno == ENOENT)
-        return PK_OK;
-    if (!listing)
-        return pk_fail_errno(PK_INVALID, "%s", dir);
-    pk_err err = PK_OK;
-    while (!err && (entry = readdir(listing)))
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-            err = pk_fail(PK_INVALID, "%s: is not empty, expected a new or an empty directory", dir);
-    closedir(listing);
-    return err;
-}
-
-static pk_err prepare(struct synth *synth)
-{
-    const char *dir = synth->options->dir;
-    size_t length = dir ? strlen(dir) : 0;
-    while (length > 1 && dir[length - 1] == '/')
-        length--;
-    if (length == 0)
-        return pk_fail(PK_INVALID, "no directory is named");
-    if (!(synth->dir = strndup(dir, length)) || !(synth->buffer = malloc(BUFFER_BYTES)))
-        return pk_fail(PK_NOMEM, "no memory for a buffer");
-    pk_err err = check_free(synth->dir);
-    if (err)
-        return err;
-    char *partial = NULL;
-    if (asprintf(&partial, "%s.partial-%ld", synth->dir, (long)getpid()) < 0)
-        return pk_fail(PK_NOMEM, "no memory for a path");
-    if (mkdir(partial, 0777)) {
-        err = pk_fail_errno(PK_IO, "mkdir %s", partial);
-        free(partial);
-        return err;
-    }
-    synth->partial = partial; /* from here on there is something to remove */
-    return PK_OK;
-}
-
-static void remove_partial(struct synth *synth)
-{
-    struct dirent *entry;
-    DIR *listing = synth->partial ? opendir(synth->partial) : NULL;
-    if (!listing)
-        return;
-    while ((entry = readdir(listing)))
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-            unlinkat(dirfd(listing), entry->d_name, 0);
-    closedir(listing);
-    rmdir(synth->partial);
-}
-
-static pk_err publish(struct synth *synth)
-{
-    int fd = open(synth->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd)) {
-        pk_err err = pk_fail_errno(PK_IO, "sync %s", synth->partial);
-        pk_file_close(&fd);
-        return err;
-    }
-    pk_file_close(&fd);
-    if (rename(synth->partial, synth->dir))
-        return pk_fail_errno(errno == ENOTEMPTY || errno == EEXIST ? PK_INVALID : PK_IO, "rename %s to %s",
-                             synth->partial, synth->dir);
-    return PK_OK;
 }
 
 pk_err pk_synth(const pk_synth_options *options)
 {
     struct synth synth;
     pk_err err = synth_init(&synth, options);
-    if (err || (err = prepare(&synth)))
+    if (err || (err = pk_draft_open(&synth.draft, options->dir)))
         goto out;
-    if ((err = write_text(&synth, "config.json", synth.config_text, synth.config_bytes)) ||
-        (err = copy_tokenizer(&synth)) || (err = write_shards(&synth)) || (err = write_index(&synth)) ||
-        (err = publish(&synth)))
-        remove_partial(&synth);
+    if (!(synth.buffer = malloc(BUFFER_BYTES))) {
+        err = pk_fail(PK_NOMEM, "no memory for a buffer");
+        goto out;
+    }
+    if (!(err = pk_draft_write(synth.draft, "config.json", synth.config_text, synth.config_bytes)) &&
+        !(err = copy_tokenizer(&synth)) && !(err = write_shards(&synth)) && !(err = write_index(&synth)))
+        err = pk_draft_publish(synth.draft);
 out:
     synth_fini(&synth);
     return err;
