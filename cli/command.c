@@ -6,7 +6,8 @@
 extern const pk_command pk_command_run, pk_command_ps, pk_command_top, pk_command_logs, pk_command_jobs,
     pk_command_drain, pk_command_stop, pk_command_debug_reset, pk_command_report, pk_command_check, pk_command_plan,
     pk_command_graph, pk_command_stages, pk_command_inspect, pk_command_doctor, pk_command_tokenize, pk_command_logits,
-    pk_command_model_inspect, pk_command_model_verify, pk_command_model_synth, pk_command_manual, pk_command_completion;
+    pk_command_model_inspect, pk_command_model_verify, pk_command_model_synth, pk_command_model_quantize,
+    pk_command_manual, pk_command_completion;
 
 const pk_command *const pk_commands[] = {
     &pk_command_run,
@@ -29,6 +30,7 @@ const pk_command *const pk_commands[] = {
     &pk_command_model_inspect,
     &pk_command_model_verify,
     &pk_command_model_synth,
+    &pk_command_model_quantize,
     &pk_command_manual,
     &pk_command_completion,
     NULL,

@@ -1,7 +1,8 @@
 /* quantization.h - quantised weights in checkpoints, by the published conventions of *compressed-tensors*.
  *
  * config.json says by quantization_config that and how weights are quantised; which of them are, the tensors tell. A
- * quantised matrix X.weight [out, in] is integers and, beside them, a scale for each output and group of PK_GROUP inputs:
+ * quantised matrix X.weight [out, in] is integers and, beside them, a scale for each output and group of PK_GROUP
+ * inputs:
  *
  *     int-quantized   X.weight I8 [out, in]                                  X.weight_scale [out, ceil(in / 64)]
  *     pack-quantized  X.weight_packed I32 [out, ceil(in / 8)], eight int4    X.weight_scale [out, ceil(in / 64)]
@@ -20,8 +21,8 @@
 #include <stdint.h>
 
 #define PK_QUANTIZED_PACKED "_packed" /* behind the name of the weight */
-#define PK_QUANTIZED_SCALE "_scale"
-#define PK_QUANTIZED_SHAPE "_shape"
+#define PK_QUANTIZED_SCALE  "_scale"
+#define PK_QUANTIZED_SHAPE  "_shape"
 
 /* Reads config.json's quantization_config: *out is PK_I8 or PK_I4. PK_CORRUPT: a member is not what it must be;
  * PK_INVALID: well-formed, but another scheme than these two; the text names the member. */

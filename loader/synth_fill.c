@@ -1,6 +1,7 @@
 #include "loader/synth_fill.h"
 
 #include "loader/digest.h"
+#include "loader/half.h"
 
 #include <assert.h>
 #include <string.h>
@@ -20,33 +21,6 @@ uint64_t pk_synth_key(uint64_t seed, const char *name)
     for (unsigned i = 0; i < sizeof key; i++)
         key = key << 8 | digest.bytes[i];
     return mix(key ^ mix(seed + UINT64_C(0x9e3779b97f4a7c15)));
-}
-
-/* Round to nearest even, without branches so that the compiler vectorises the loop around it. */
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
-/* Round to nearest even; for |value| < 65504. Below the least normal number, adding 1/2 leaves value / 2^-24, rounded,
- * in the fraction of the sum. */
-static uint16_t f16_of(float value)
-{
-    uint32_t bits, sign, magnitude;
-    memcpy(&bits, &value, sizeof bits);
-    sign = bits >> 16 & 0x8000u;
-    magnitude = bits & 0x7fffffffu;
-    if (magnitude < 113u << 23) {
-        float sum, size;
-        memcpy(&size, &magnitude, sizeof size);
-        sum = size + 0.5f;
-        memcpy(&bits, &sum, sizeof bits);
-        return (uint16_t)(sign | (bits - (126u << 23)));
-    }
-    magnitude -= 112u << 23;
-    return (uint16_t)(sign | (magnitude + 0xfffu + (magnitude >> 13 & 1)) >> 13);
 }
 
 enum { CHUNK = 512 }; /* draws at a time: their bits stay in the first-level cache */
@@ -74,10 +48,10 @@ static void convert(const pk_synth_tensor *tensor, const uint16_t *bits, size_t 
             full[i] = value_of(&about, bits[i]);
     else if (about.dtype == PK_BF16)
         for (size_t i = 0; i < count; i++)
-            half[i] = bf16_of(value_of(&about, bits[i]));
+            half[i] = pk_bf16_of(value_of(&about, bits[i]));
     else
         for (size_t i = 0; i < count; i++)
-            half[i] = f16_of(value_of(&about, bits[i]));
+            half[i] = pk_f16_of(value_of(&about, bits[i]));
 }
 
 void pk_synth_fill(const pk_synth_tensor *tensor, uint64_t first, size_t count, void *out)
