@@ -18,7 +18,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from reference import safetensors_io
+from reference import quantised, safetensors_io
 
 LIGHTNING, SOFTMAX = 0, 1
 LIGHTNING_NORM_EPS = 1e-6  # the class default of the official file; rms_norm_eps is not passed to it
@@ -168,7 +168,7 @@ class Model:
         folder = Path(folder)
         self.config = read_config(folder / "config.json")
         self.dtype = dtype
-        self._weights = {k: v.astype(dtype) for k, v in safetensors_io.read_checkpoint(folder).items()}
+        self._weights = {k: v.astype(dtype) for k, v in quantised.expand(safetensors_io.read_checkpoint(folder)).items()}
 
     def weight(self, name: str) -> np.ndarray:
         if name not in self._weights:

@@ -15,7 +15,7 @@ from typing import Mapping, NamedTuple, Union
 
 import numpy as np
 
-NUMPY_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
+NUMPY_TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "|i1", "U8": "|u1"}
 STORED_TYPES = {np.dtype(numpy_type): name for name, numpy_type in NUMPY_TYPES.items()}
 HEADER_LIMIT_BYTES = 100_000_000
 
