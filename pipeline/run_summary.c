@@ -67,7 +67,10 @@ void pk_run_summary(pk_json_text *out, const pk_run_options *options, const pk_r
     put_question(out, options->questions);
     pk_json_text_raw(out, ",\n");
     pk_json_text_raw(out,
-                     "  \"numeric_mode\": \"cpu float32 (docs/numerics.md), weights as stored\",\n  \"stages\": [");
+                     "  \"numeric_mode\": \"cpu float32 (docs/numerics.md), weights as stored%s\",\n  \"stages\": [",
+                     options->model->quantised == PK_I8   ? ", int8 in groups of 64"
+                     : options->model->quantised == PK_I4 ? ", int4 in groups of 64"
+                                                          : "");
     for (size_t i = 0; fleet && i < pk_fleet_count(fleet); i++) {
         pk_fleet_stage stage = pk_fleet_at(fleet, i);
         add_stage(out, &stage, i == 0);

@@ -55,7 +55,7 @@ quietly() {
     quietly 2 "$penstock" chek
     [ "$output" = "penstock: unknown command chek; did you mean check?" ]
     quietly 2 "$penstock" model
-    [ "$output" = "penstock: model: expected a second word, found nothing; there are: model inspect, model verify, model synth" ]
+    [ "$output" = "penstock: model: expected a second word, found nothing; there are: model inspect, model verify, model synth, model quantize" ]
 }
 
 @test "an unknown option is usage, with the nearest name" {

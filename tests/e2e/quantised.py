@@ -20,7 +20,7 @@ from typing import Callable
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from e2e.command import TIMEOUT_S, Command, CommandError, Layout, LayersStage, Options, bit_differences, build_folder, cut  # noqa: E402
+from e2e.command import ROOT, TIMEOUT_S, Command, CommandError, Layout, LayersStage, Options, bit_differences, build_folder, cut  # noqa: E402
 from e2e.runs import edit_json, facts_of, record_all  # noqa: E402
 from reference import in_tree, minimax, quantised, safetensors_io  # noqa: E402
 from reference.safetensors_io import Bf16, Tensor  # noqa: E402
@@ -229,6 +229,16 @@ class Quantised:
             found += [] if said["bytes"] == stored else [f"{said['bytes']} bytes, stored are {stored}"]
             found += [] if said["expert_dtype"] == f"I{bits}" else [f"experts of {said['expert_dtype']}"]
         return found
+
+    def a_run_says_in_what_numbers_it_computed(self) -> list[str]:
+        model, out, text = self._scratch / "box-4", self._scratch / "box-out", self._scratch / "note.txt"
+        text.write_text("The ship made fast at noon.")
+        self._quantize(ROOT / "examples/model", model, 4, "--what", "experts")
+        done = self._run("run", text, "-m", model, "-q", "When?", "-o", out, "--set", "generation.max_tokens=4")
+        if done.returncode:
+            return [done.stderr]
+        said = json.loads((out / "summary.json").read_text())["numeric_mode"]
+        return [] if said.endswith(", int4 in groups of 64") else [said]
 
     def inspect_and_verify_find_it_whole(self) -> list[str]:
         found = []
