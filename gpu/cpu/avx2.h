@@ -10,6 +10,9 @@ enum { PK_CPU_AVX2_MATMUL_SCRATCH = 512 * PK_PANEL * 4 }; /* bytes: one expanded
 void pk_cpu_avx2_matmul(float *y, const float *x, size_t rows, const pk_matrix *w, size_t panel, size_t panels,
                         float *scratch);
 
+void pk_cpu_avx2_matmul_quantised(float *y, const float *x, size_t rows, const pk_matrix *w, size_t panel,
+                                  size_t panels, float *scratch);
+
 size_t pk_cpu_avx2_lightning_scratch(size_t dim);
 void pk_cpu_avx2_lightning(const pk_lightning *, const pk_lightning_span *, size_t head, float *scratch);
 void pk_cpu_avx2_lightning_state(float *out, const pk_lightning_state *, size_t tail_rows, const float *decay,

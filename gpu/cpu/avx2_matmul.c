@@ -132,7 +132,7 @@ void pk_cpu_avx2_matmul(float *y, const float *x, size_t rows, const pk_matrix *
 {
     static_assert(BLOCK_INPUTS * PK_PANEL * sizeof(float) <= PK_CPU_AVX2_MATMUL_SCRATCH, "a block is expanded there");
     if (pk_dtype_is_quantised(w->dtype))
-        pk_cpu_plain_matmul(y, x, rows, w, panel, panels, scratch);
+        pk_cpu_avx2_matmul_quantised(y, x, rows, w, panel, panels, scratch);
     else if (rows <= TILE_ROWS)
         matmul_few(y, x, rows, w, panel, panels);
     else
