@@ -1,7 +1,7 @@
 /* math.h - the elementary functions of the model, defined by their arithmetic and not by a library.
  *
  * libm differs between machines in the last bit; a promise about bits cannot stand on it. The float32 functions are one
- * polynomial each: what stands here in scalar form is what vector code repeats step by step (gpu/cpu/avx2_exp.h), from
+ * polynomial each: what stands here in scalar form is what vector code repeats step by step (gpu/cpu/simd_exp.h), from
  * the same constants, with the same bits. The double functions serve tables made at load, log-probabilities and
  * sampling. Of libm only fma and sqrt are used, which are correctly rounded everywhere. Pure functions, any thread. */
 #ifndef PK_GPU_MATH_H

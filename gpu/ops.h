@@ -77,7 +77,7 @@ typedef struct {
 } pk_softmax;
 
 typedef struct pk_ops {
-    const char *name; /* "cpu:plain", "cpu:avx2" */
+    const char *name; /* "cpu:plain", "cpu:avx2", "cpu:avx512" */
 
     /* Device memory, at least 64-byte aligned and zero; NULL when there is none left. Lazily backed: untouched pages
      * cost nothing on the CPU. */
@@ -156,7 +156,7 @@ typedef _Atomic uint64_t pk_work_counter;
 #endif
 
 typedef struct {
-    const char *backend; /* "cpu" (the fastest that this processor runs), "cpu:plain", "cpu:avx2"; view */
+    const char *backend; /* "cpu" (the fastest that this processor runs), "cpu:plain", "cpu:avx2", "cpu:avx512"; view */
     unsigned threads;    /* at least 1; the calling thread is one of them */
     /* Bumped for every piece of work done, from any of its threads; the sign of life that beats carry. May be NULL. */
     pk_work_counter *progress;

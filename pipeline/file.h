@@ -22,7 +22,7 @@
 
 enum {
     PK_STAGE_NAME_BYTES = 33,   /* [a-z0-9-]{1,32} and the end */
-    PK_STAGE_DEVICE_BYTES = 16, /* "cpu", "cpu:plain", "cpu:avx2" */
+    PK_STAGE_DEVICE_BYTES = 16, /* "cpu", "cpu:plain", "cpu:avx2", "cpu:avx512" */
     PK_PIPELINE_FILE_BYTES = 1 << 20,
     PK_PIPELINE_STAGES = 1027,  /* at most: a `layers` stage for each of 1,024 layers, and the other three */
     PK_LIMIT_CONTEXT = 1 << 30, /* what each key of `limits:` may say at most */

@@ -164,7 +164,7 @@ static const struct key stage_keys[] = {
      .take = take_device,
      .offset = offsetof(pk_stage_spec, device),
      .kinds = COMPUTING,
-     .type = "cpu, cpu:plain or cpu:avx2",
+     .type = "cpu, cpu:plain, cpu:avx2 or cpu:avx512",
      .standard = "cpu",
      .about = "where it computes; cpu is the fastest that this processor runs"},
     {.name = "io",
@@ -441,7 +441,7 @@ static pk_err take_layers(const struct key *key, const pk_value *value, void *fi
 
 static pk_err take_device(const struct key *key, const pk_value *value, void *field)
 {
-    static const char *const words[] = {"cpu", "cpu:plain", "cpu:avx2", NULL};
+    static const char *const words[] = {"cpu", "cpu:plain", "cpu:avx2", "cpu:avx512", NULL};
     char what[96];
     (void)key;
     int found = find_word(words, value->text);
@@ -451,7 +451,7 @@ static pk_err take_device(const struct key *key, const pk_value *value, void *fi
     }
     if (!strncmp(value->text, "cuda", 4))
         return pk_place_fail(&value->place,
-                             "devices of CUDA are not in this version, expected cpu, cpu:plain or cpu:avx2");
+                             "devices of CUDA are not in this version, expected cpu, cpu:plain, cpu:avx2 or cpu:avx512");
     snprintf(what, sizeof what, "unknown device \"%.64s\"", value->text);
     return refuse_unknown(&value->place, what, value->text, words);
 }

@@ -1,10 +1,10 @@
 /* probe_limits.c - what this machine can do at most in arithmetic and in reading memory.
  *
- * Arithmetic: chains of fused multiply-adds in 256-bit registers, what the AVX2 kernels could do if they did nothing
- * else; each thread counts its own processor time, so that other jobs do not lower it. Reading: a plain loop over huge
+ * Arithmetic: chains of fused multiply-adds in the widest registers, what the kernels could do if they did nothing else; each thread counts its own processor time, so that other jobs do not lower it. Reading: a plain loop over huge
  * pages, by wall clock, the best of five: a yardstick that a good kernel can beat. */
 #include "stages/probe.h"
 
+#include "gpu/peak.h"
 #include "ipc/clock.h"
 
 #include <pthread.h>
@@ -15,11 +15,9 @@
 #include <sys/mman.h>
 #include <time.h>
 
-enum { FMA_STEPS = 1 << 23, CHAINS = 12, LANES = 8, READ_ROUNDS = 5 };
+enum { FMA_STEPS = 1 << 23, READ_ROUNDS = 5 };
 /* Of each thread: more than its share of any cache, and all together no more than a small machine has. */
 static const size_t read_bytes_most = (size_t)512 << 20, read_bytes_all = (size_t)2 << 30, read_bytes_least = 32 << 20;
-
-typedef float lanes __attribute__((vector_size(32)));
 
 typedef struct {
     pthread_t thread;
@@ -41,52 +39,11 @@ static double thread_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-#if defined(__x86_64__)
-/* Twelve independent chains: more than latency times issue width of any core so far. */
-__attribute__((target("avx2,fma"))) static float fma_chains(size_t steps)
-{
-    lanes a = {0}, b = {0}, zero = {0};
-    for (size_t i = 0; i < LANES; i++) {
-        a[i] = 0.999f;
-        b[i] = 1e-3f;
-    }
-    lanes c0 = zero, c1 = zero, c2 = zero, c3 = zero, c4 = zero, c5 = zero, c6 = zero, c7 = zero, c8 = zero, c9 = zero,
-          c10 = zero, c11 = zero;
-#define STEP(c) __asm__ volatile("vfmadd213ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b))
-    for (size_t i = 0; i < steps; i++) {
-        STEP(c0);
-        STEP(c1);
-        STEP(c2);
-        STEP(c3);
-        STEP(c4);
-        STEP(c5);
-        STEP(c6);
-        STEP(c7);
-        STEP(c8);
-        STEP(c9);
-        STEP(c10);
-        STEP(c11);
-    }
-#undef STEP
-    return (c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9 + c10 + c11)[0];
-}
-
 static double fma_gflops(void)
 {
-    volatile float product;
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
-        return 0;
-    double start = thread_seconds();
-    product = fma_chains(FMA_STEPS);
-    (void)product;
-    return 2.0 * LANES * CHAINS * FMA_STEPS / (thread_seconds() - start) * 1e-9;
+    double start = thread_seconds(), done = pk_cpu_peak(FMA_STEPS);
+    return done / (thread_seconds() - start) * 1e-9;
 }
-#else
-static double fma_gflops(void)
-{
-    return 0;
-}
-#endif
 
 static uint64_t read_all(const uint64_t *data, size_t bytes)
 {

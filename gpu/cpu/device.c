@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#ifdef PK_CPU_AVX2
+#ifdef PK_CPU_X86
 #include <cpuid.h>
 #endif
 
@@ -61,19 +61,18 @@ static void pack_scales(const pk_matrix *w, size_t first_output, size_t count, c
     pk_cpu_pack_scales(w, first_output, count, rows, dtype);
 }
 
-static void pack_plain(const pk_matrix *w, size_t first_output, size_t count, const void *rows)
+static void pack(const pk_matrix *w, size_t first_output, size_t count, const void *rows)
 {
     ask_for_huge_pages(w);
-    pk_cpu_plain.pack(w, first_output, count, rows);
+    pk_cpu_plain_pack(w, first_output, count, rows);
 }
 
-#ifdef PK_CPU_AVX2
-static void pack_avx2(const pk_matrix *w, size_t first_output, size_t count, const void *rows)
+static bool runs_anywhere(void)
 {
-    ask_for_huge_pages(w);
-    pk_cpu_avx2.pack(w, first_output, count, rows);
+    return true;
 }
 
+#ifdef PK_CPU_X86
 /* The builtins ask the operating system too, whether it keeps the wide registers. */
 static bool runs_avx2(void)
 {
@@ -81,7 +80,26 @@ static bool runs_avx2(void)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __get_cpuid(1, &a, &b, &c, &d) &&
            (c & bit_F16C);
 }
+
+static bool runs_avx512(void)
+{
+    return runs_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
 #endif
+
+/* Best first. */
+static const struct {
+    const pk_cpu_kernels *kernels;
+    bool (*runs)(void);
+    const char *needs;
+} known[] = {
+#ifdef PK_CPU_X86
+    {&pk_cpu_avx512_kernels, runs_avx512, "AVX-512 (F, BW, DQ, VL)"},
+    {&pk_cpu_avx2_kernels, runs_avx2, "AVX2, FMA or F16C"},
+#endif
+    {&pk_cpu_plain, runs_anywhere, ""},
+};
 
 pk_err pk_cpu_reserve(pk_device *device, size_t bytes)
 {
@@ -103,22 +121,19 @@ pk_err pk_cpu_reserve(pk_device *device, size_t bytes)
 static pk_err choose_kernels(pk_device *device, const char *backend)
 {
     bool fastest = !strcmp(backend, "cpu");
-    device->kernels = NULL;
-#ifdef PK_CPU_AVX2
-    if ((fastest || !strcmp(backend, pk_cpu_avx2.name)) && runs_avx2()) {
-        device->kernels = &pk_cpu_avx2;
-        device->ops.pack = pack_avx2;
-        return PK_OK;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (!fastest && strcmp(backend, known[i].kernels->name))
+            continue;
+        if (known[i].runs()) {
+            device->kernels = known[i].kernels;
+            return PK_OK;
+        }
+        if (!fastest)
+            return pk_fail(PK_INVALID, "backend %s: this processor lacks %s; use cpu", backend, known[i].needs);
     }
-#endif
-    if (fastest || !strcmp(backend, pk_cpu_plain.name)) {
-        device->kernels = &pk_cpu_plain;
-        device->ops.pack = pack_plain;
-        return PK_OK;
-    }
-    if (!strcmp(backend, "cpu:avx2"))
-        return pk_fail(PK_INVALID, "backend cpu:avx2: this processor or build lacks AVX2, FMA or F16C; use cpu");
-    return pk_fail(PK_INVALID, "backend '%s' is not one of cpu, cpu:plain, cpu:avx2", backend);
+    if (!strcmp(backend, "cpu:avx2") || !strcmp(backend, "cpu:avx512"))
+        return pk_fail(PK_INVALID, "backend %s: this build is not for x86-64; use cpu", backend);
+    return pk_fail(PK_INVALID, "backend '%s' is not one of cpu, cpu:plain, cpu:avx2, cpu:avx512", backend);
 }
 
 pk_err pk_device_open(pk_device **out, pk_device_options options)
@@ -137,6 +152,7 @@ pk_err pk_device_open(pk_device **out, pk_device_options options)
     device->ops.alloc = device_alloc;
     device->ops.free = device_free;
     device->ops.forget = device_forget;
+    device->ops.pack = pack;
     device->ops.pack_scales = pack_scales;
     pk_cpu_split_fill(&device->ops);
     pk_cpu_rows_fill(&device->ops);

@@ -1,7 +1,7 @@
 /* kernels.h - the inside of the CPU device: what one thread does. Not for anyone outside of gpu/cpu.
  *
  * An operation of ops.h is cut into pieces (split.c), and a piece is done by one thread through a table of kernels. Two
- * tables exist: plain C, which reads like docs/numerics.md and is its specification, and AVX2, equal to it to the bit.
+ * tables exist: plain C, which reads like docs/numerics.md and is its specification, and SIMD, equal to it to the bit.
  * A kernel decides nothing about threads and allocates nothing; the shape of its piece never changes a bit.
  *
  * Scratch is a thread's own, at least as large as the table's *_scratch functions ask (bytes), its contents garbage. */
@@ -11,7 +11,7 @@
 #include "gpu/ops.h"
 
 /* Weights lie in panels of 16 outputs, [panel][input][16] in the stored dtype, the last panel padded: one row of a
- * panel is two AVX2 registers of neighbouring outputs, and a product streams every panel from front to back.
+ * panel is two AVX2 registers of neighbouring outputs or one of AVX-512, and a product streams every panel from front to back.
  *
  * Quantised: [panel][group], and a group is sixteen scales in float32, then [input][16] integers; of PK_I4 [pair of
  * inputs][16] bytes, the even input in the low half and the odd one in the high half, each as weight + 8. */
@@ -19,8 +19,6 @@ enum { PK_PANEL = 16, PK_SCALES_BYTES = PK_PANEL * 4 };
 
 typedef struct {
     const char *name;
-
-    void (*pack)(const pk_matrix *, size_t first_output, size_t count, const void *rows);
 
     /* y rows have w->outputs columns, of which this piece writes those of panels [panel, panel + panels). */
     size_t matmul_scratch;
@@ -46,8 +44,8 @@ typedef struct {
 } pk_cpu_kernels;
 
 extern const pk_cpu_kernels pk_cpu_plain;
-#ifdef PK_CPU_AVX2
-extern const pk_cpu_kernels pk_cpu_avx2;
+#ifdef PK_CPU_X86
+extern const pk_cpu_kernels pk_cpu_avx2_kernels, pk_cpu_avx512_kernels;
 #endif
 
 void pk_cpu_plain_pack(const pk_matrix *, size_t first_output, size_t count, const void *rows);

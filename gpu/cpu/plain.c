@@ -318,7 +318,6 @@ void pk_cpu_plain_softmax(const pk_softmax *op, const pk_softmax_span *span, siz
 
 const pk_cpu_kernels pk_cpu_plain = {
     .name = "cpu:plain",
-    .pack = pk_cpu_plain_pack,
     .matmul = pk_cpu_plain_matmul,
     .rmsnorm = rmsnorm,
     .silu = silu,

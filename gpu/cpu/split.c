@@ -15,8 +15,9 @@ static size_t ceiling(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-/* Rows of x that stay in the second-level cache while the panels of one piece pass by, and the most panels of a piece. */
-enum { BLOCK_ROWS = 192, BLOCK_PANELS = 32, TILE_ROWS = 6, PANEL_STREAMS = 4 };
+/* Rows of x that stay in the second-level cache while the panels of one piece pass by, the most panels of a piece, and
+ * what its rows and panels should be multiples of. */
+enum { BLOCK_ROWS = 192, BLOCK_PANELS = 32, TILE_ROWS = 12, PANEL_STREAMS = 4 };
 
 typedef struct {
     const pk_device *device;

@@ -7,6 +7,7 @@
  * what else runs on the machine touches all of them; given are the median, the least and the most of the rounds. With
  * one thread the clock is the process's own time, so that a busy machine distorts it only through caches and memory. */
 #include "gpu/ops.h"
+#include "gpu/peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,32 +73,9 @@ static void *weights(bench *b, pk_dtype dtype, size_t count)
     return x;
 }
 
-/* Twelve independent chains of eight lanes: what a core can start, whatever its two units' latency. */
-typedef float lanes __attribute__((vector_size(32)));
-
-__attribute__((target("avx2,fma"))) static float fma_chains(size_t steps)
-{
-    lanes acc[12], a, b;
-    for (size_t i = 0; i < 8; i++) {
-        a[i] = 0.999f;
-        b[i] = 1e-3f;
-    }
-    memset(acc, 0, sizeof acc);
-    lanes c0 = acc[0], c1 = c0, c2 = c0, c3 = c0, c4 = c0, c5 = c0, c6 = c0, c7 = c0, c8 = c0, c9 = c0, c10 = c0, c11 = c0;
-#define STEP(c) __asm__ volatile("vfmadd213ps %2, %1, %0" : "+x"(c) : "x"(a), "x"(b))
-    for (size_t i = 0; i < steps; i++) {
-        STEP(c0); STEP(c1); STEP(c2); STEP(c3); STEP(c4); STEP(c5);
-        STEP(c6); STEP(c7); STEP(c8); STEP(c9); STEP(c10); STEP(c11);
-    }
-#undef STEP
-    c0 = c0 + c1 + c2 + c3 + c4 + c5 + c6 + c7 + c8 + c9 + c10 + c11;
-    return c0[0];
-}
-
 static void run_fma(bench *b)
 {
-    volatile float sink = fma_chains(b->rows);
-    (void)sink;
+    b->work = pk_cpu_peak(b->rows);
 }
 
 static void run_read(bench *b)
@@ -238,14 +216,14 @@ int main(int argc, char **argv)
     };
     enum { COUNT = sizeof benches / sizeof *benches };
     if (!threads || !rounds || rounds > 64) {
-        fprintf(stderr, "usage: bench-kernels [threads [rounds (1 to 64)]]\n");
+        fprintf(stderr, "usage: bench-kernels [threads [rounds (1 to 64) [backend]]]\n");
         return 100;
     }
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-        fprintf(stderr, "bench-kernels: this processor has no AVX2 and FMA\n");
+    if (pk_cpu_peak(1) == 0) {
+        fprintf(stderr, "bench-kernels: its yardstick needs a processor with AVX2 and FMA\n");
         return 77;
     }
-    if (pk_device_open(&device, (pk_device_options){.backend = "cpu", .threads = threads})) {
+    if (pk_device_open(&device, (pk_device_options){.backend = argc > 3 ? argv[3] : "cpu", .threads = threads})) {
         fprintf(stderr, "bench-kernels: %s\n", pk_error_text());
         return 111;
     }
@@ -253,7 +231,6 @@ int main(int argc, char **argv)
         benches[i].device = device;
         benches[i].clock = threads > 1 ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID;
     }
-    benches[0].work = 12.0 * 8.0 * 2.0 * (double)benches[0].rows;
     benches[1].x = numbers(&benches[1], STREAM_BYTES / sizeof(float));
     init_matmul(&benches[2], PK_F32, 512, 2048, 2048);
     init_matmul(&benches[3], PK_BF16, 512, 2048, 2048);

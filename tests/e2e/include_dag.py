@@ -138,7 +138,7 @@ def compile_as_cxx(header: str) -> list[str]:
 def compile_alone(header: str) -> list[str]:
     """The header as a whole program, as strictly as the product is built."""
     flags = ["-std=c11", "-D_GNU_SOURCE", '-DPK_VERSION="0"', f'-DPK_SOURCE_DIR="{ROOT}"', "-Wall", "-Wextra", "-Werror"]
-    if "avx2" in header and platform.machine() in ("x86_64", "AMD64"):
+    if "/simd" in header and platform.machine() in ("x86_64", "AMD64"):
         flags += ["-mavx2", "-mfma", "-mf16c"]
     command = [os.environ.get("CC", "gcc"), "-fsyntax-only", *flags, "-I", str(ROOT), "-x", "c", "-"]
     return complaints_of(command, f'#include "{header}"\n')

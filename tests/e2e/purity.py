@@ -40,7 +40,7 @@ MODELS = {"nano": 3, "duo": 2, "shared": 3, "poison": 6, "odd_heads": 2, "top3":
 POOL_SIZE = 5  # sequences of one model; few, so that baselines are shared between cases
 LONGEST = 300
 LAST_ONLY = 0.25  # of the cases ask for the last logits alone: then the last mixture runs over few of the rows
-DEVICES = ("cpu:plain", "cpu:avx2")
+NEEDS = {"cpu:plain": set(), "cpu:avx2": {"avx2", "fma", "f16c"}, "cpu:avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
 # At and beside the block of 64, small and odd, and larger than everything in a case.
 BATCH_ROWS = (1, 2, 3, 5, 7, 13, 16, 33, 63, 64, 65, 100, 128, 200, 256, 600)
 
@@ -75,9 +75,12 @@ class Case:
         return f"{self.model}, {self.layout}, {' '.join(self.options.arguments())}, sequences {pieces}"
 
 
-def has_avx2() -> bool:
-    flags = Path("/proc/cpuinfo").read_text().split()
-    return {"avx2", "fma", "f16c"} <= set(flags)
+def devices_that_run() -> tuple[str, ...]:
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    return tuple(device for device, needed in NEEDS.items() if needed <= flags)
+
+
+DEVICES = devices_that_run()
 
 
 def model_folder(name: str, scratch: Path) -> Path:
@@ -295,7 +298,7 @@ def draw_all(purity: Purity, options: argparse.Namespace) -> list[Case]:
 
 def main() -> int:
     options, tally = parse(), Tally()
-    if not has_avx2() and not options.plain_only:
+    if "cpu:avx2" not in DEVICES and not options.plain_only:
         tally.skip("cpu:avx2", "this processor has no AVX2, FMA and F16C")
         options.plain_only = True
     try:

@@ -93,18 +93,23 @@ static void a_quantised_product_chains_its_groups_sums_with_their_scales(void **
 /* One of the operations on `device`, into `out`. */
 typedef void run_case(pk_device *device, void *shape, float *out);
 
-/* Runs the case on plain with one thread and on AVX2 with three: the same bits. */
+/* Runs the case on plain with one thread, and on AVX2 and AVX-512, where they run, with three: the same bits. */
 static void assert_backends_agree(run_case *run, void *shape, size_t count)
 {
-    pk_device *plain = device_of("cpu:plain", 1), *avx2 = device_of("cpu:avx2", 3);
+    static const char *const backends[] = {"cpu:avx2", "cpu:avx512"};
+    pk_device *plain = device_of("cpu:plain", 1);
     float *a = floats(count), *b = floats(count);
     run(plain, shape, a);
-    run(avx2, shape, b);
-    assert_same_bits(a, b, count);
+    for (size_t i = 0; i < 2 && backend_runs(backends[i]); i++) {
+        pk_device *simd = device_of(backends[i], 3);
+        memset(b, 0, count * sizeof *b);
+        run(simd, shape, b);
+        assert_same_bits(a, b, count);
+        pk_device_close(&simd);
+    }
     free(a);
     free(b);
     pk_device_close(&plain);
-    pk_device_close(&avx2);
 }
 
 typedef struct {
@@ -123,7 +128,7 @@ static void run_matmul(pk_device *device, void *shape, float *out)
     matrix_fini(&m);
 }
 
-static void avx2_products_have_the_bits_of_plain(void **state)
+static void simd_products_have_the_bits_of_plain(void **state)
 {
     (void)state;
     static const size_t inputs[] = {1, 2, 3, 17, 63, 64, 100, 511, 512, 513, 600, 1030};
@@ -200,7 +205,7 @@ static void run_elements(pk_device *device, void *shape, float *out)
     ops->gate(device, out + 2 * count, c->w, count);
 }
 
-static void avx2_rows_and_elements_have_the_bits_of_plain(void **state)
+static void simd_rows_and_elements_have_the_bits_of_plain(void **state)
 {
     (void)state;
     if (!backend_runs("cpu:avx2"))
@@ -299,7 +304,7 @@ static void run_lightning(pk_device *device, void *shape, float *out)
     lightning_fini(&s);
 }
 
-static void avx2_lightning_has_the_bits_of_plain(void **state)
+static void simd_lightning_has_the_bits_of_plain(void **state)
 {
     (void)state;
     static const size_t dims[] = {1, 5, 8, 12, 16, 31, 32, 48, 64, 80};
@@ -402,7 +407,7 @@ static void softmax_bits(rng *random, attention_case c, bool special)
     free(v);
 }
 
-static void avx2_softmax_has_the_bits_of_plain(void **state)
+static void simd_softmax_has_the_bits_of_plain(void **state)
 {
     (void)state;
     static const size_t dims[] = {1, 5, 8, 12, 16, 31, 32, 48, 64, 80};
@@ -520,13 +525,13 @@ int main(void)
         cmocka_unit_test(products_are_those_of_the_reference),
         cmocka_unit_test(a_product_is_one_ascending_chain),
         cmocka_unit_test(a_quantised_product_chains_its_groups_sums_with_their_scales),
-        cmocka_unit_test(avx2_products_have_the_bits_of_plain),
+        cmocka_unit_test(simd_products_have_the_bits_of_plain),
         cmocka_unit_test(rmsnorm_is_that_of_the_reference),
-        cmocka_unit_test(avx2_rows_and_elements_have_the_bits_of_plain),
+        cmocka_unit_test(simd_rows_and_elements_have_the_bits_of_plain),
         cmocka_unit_test(lightning_is_the_recurrence),
-        cmocka_unit_test(avx2_lightning_has_the_bits_of_plain),
+        cmocka_unit_test(simd_lightning_has_the_bits_of_plain),
         cmocka_unit_test(softmax_is_that_of_the_reference),
-        cmocka_unit_test(avx2_softmax_has_the_bits_of_plain),
+        cmocka_unit_test(simd_softmax_has_the_bits_of_plain),
         cmocka_unit_test(rope_rotates_the_first_entries_of_each_head),
         cmocka_unit_test(routes_prefer_large_logits_then_low_ids_and_nan_last),
         cmocka_unit_test(rows_are_gathered_combined_and_mixed),

@@ -1,11 +1,12 @@
 /* Row purity of the operations: cuts, threads, neighbours and the future change no bit of a row. */
 #include "tests/unit/gpu/purity.h"
 
-static const char *const backends[] = {"cpu:plain", "cpu:avx2"};
+static const char *const backends[] = {"cpu:plain", "cpu:avx2", "cpu:avx512"};
+enum { BACKENDS = sizeof backends / sizeof *backends };
 
 /* For each backend that runs here and 1 to 4 threads (1 and 3 in sanitizer builds). */
 #define EVERYWHERE(changed)                                                                                            \
-    for (size_t b = 0; b < 2; b++)                                                                                     \
+    for (size_t b = 0; b < BACKENDS; b++)                                                                                     \
         for (unsigned threads = 1; threads <= 4 && backend_runs(backends[b]); threads += SHARE > 1 ? 2 : 1)                               \
             assert_int_equal(changed, 0)
 
@@ -41,11 +42,12 @@ static void cuts_change_no_bit_of_softmax_past_a_span(void **state)
 {
     (void)state;
     rng random = rng_open("softmax span", 14);
-    for (size_t b = 0; b < 2; b++)
+    for (size_t b = 0; b < BACKENDS; b++)
         if (backend_runs(backends[b]))
             assert_int_equal(softmax_rows_changed_by_cuts(backends[b], 2, &random, PK_KV_SPAN - 70, 140), 0);
-    if (backend_runs("cpu:avx2"))
-        assert_int_equal(softmax_rows_changed_by_cuts("cpu:avx2", 3, &random, 2 * PK_KV_SPAN - 20, 60), 0);
+    for (size_t b = 1; b < BACKENDS; b++)
+        if (backend_runs(backends[b]))
+            assert_int_equal(softmax_rows_changed_by_cuts(backends[b], 3, &random, 2 * PK_KV_SPAN - 20, 60), 0);
 }
 
 static void neighbours_change_no_bit(void **state)
@@ -60,7 +62,7 @@ static void infinities_and_nan_do_not_reach_earlier_rows(void **state)
 {
     (void)state;
     rng random = rng_open("future", 16);
-    for (size_t b = 0; b < 2; b++)
+    for (size_t b = 0; b < BACKENDS; b++)
         if (backend_runs(backends[b])) {
             assert_int_equal(lightning_rows_reached_by_the_future(backends[b], &random), 0);
             assert_int_equal(softmax_rows_reached_by_the_future(backends[b], &random), 0);

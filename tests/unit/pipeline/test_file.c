@@ -124,7 +124,7 @@ static void keys_of_later_versions_are_refused_as_such(void **state)
         {"version: 1\nstages: [{ kind: experts }]\n",
          "p.yaml:2:18: stages[0].kind: stages of kind experts are not in this version"},
         {"version: 1\nstages: [{ name: a, kind: head, device: \"cuda:7\" }]\n",
-         "p.yaml:2:41: stages.a.device: devices of CUDA are not in this version, expected cpu, cpu:plain or cpu:avx2"},
+         "p.yaml:2:41: stages.a.device: devices of CUDA are not in this version, expected cpu, cpu:plain, cpu:avx2 or cpu:avx512"},
         {"version: 2\n", "p.yaml:1:10: version: pipeline files of version 2 are not in this version, expected 1"},
         {NULL, NULL},
     };
@@ -207,7 +207,7 @@ static void stages_that_are_none_are_refused(void **state)
         {"version: 1\nstages: [{ name: h, kind: head, layers: 0-3 }]\n",
          "p.yaml:2:41: stages.h.layers: a head stage has no layers"},
         {"version: 1\nstages: [{ name: h, kind: head, device: gpu }]\n",
-         "p.yaml:2:41: stages.h.device: unknown device \"gpu\", expected cpu, cpu:plain or cpu:avx2; did you mean "
+         "p.yaml:2:41: stages.h.device: unknown device \"gpu\", expected cpu, cpu:plain, cpu:avx2 or cpu:avx512; did you mean "
          "\"cpu\"?"},
         {"version: 1\nstages: [{ name: h, kind: head, io: uringg }]\n",
          "p.yaml:2:37: stages.h.io: unknown way to read \"uringg\", expected auto, uring or pread; did you mean "

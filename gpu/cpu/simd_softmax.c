@@ -3,8 +3,8 @@
  * A line is one row of one query head. The lines of one kv head go together over each tile, so that its keys and values
  * are read from memory once for all of them. Lines that a product takes as its rows are neighbours either in rows (a
  * prefill: each has one key more than the last, the diagonal) or in heads (a decode: all have the same keys). */
-#include "gpu/cpu/avx2.h"
-#include "gpu/cpu/avx2_exp.h"
+#include "gpu/cpu/simd.h"
+#include "gpu/cpu/simd_exp.h"
 
 enum { STEP_LINES = 48 };
 
@@ -23,7 +23,7 @@ typedef struct {
     float *weights;                     /* [STEP_LINES][PK_KV_TILE] */
 } work;
 
-size_t pk_cpu_avx2_softmax_scratch(size_t rows, size_t group, size_t dim)
+size_t PK_SIMD(softmax_scratch)(size_t rows, size_t group, size_t dim)
 {
     return rows * group * (2 * sizeof(weight) + dim * sizeof(float)) + STEP_LINES * PK_KV_TILE * sizeof(float);
 }
@@ -75,14 +75,14 @@ static float scale_weights(float *w, size_t count, float root)
 /* w = exp(w - max); gives the tree of the sum. Lanes past `count` add +0, which leaves a sum from +0 as it is. */
 static float exponentials(float *w, size_t count, float max)
 {
-    __m256 lanes[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, less = _mm256_set1_ps(max);
+    __m256 halves[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()}, less = _mm256_set1_ps(max);
     for (size_t j = 0; j < count; j += 8) {
         __m256 value = exp8(_mm256_sub_ps(_mm256_loadu_ps(w + j), less));
         value = _mm256_and_ps(value, _mm256_castsi256_ps(first_lanes(count - j)));
         _mm256_storeu_ps(w + j, value);
-        lanes[j / 8 & 1] = _mm256_add_ps(lanes[j / 8 & 1], value);
+        halves[j / 8 & 1] = _mm256_add_ps(halves[j / 8 & 1], value);
     }
-    return fold16(lanes[0], lanes[1]);
+    return fold16(halves[0], halves[1]);
 }
 
 /* Turns a line's products with `count` keys of a tile into its weights, and rescales what it has so far. */
@@ -106,7 +106,7 @@ static void step(const work *w, size_t o, size_t i, size_t lines, size_t tile, s
 {
     const pk_softmax *op = w->op;
     size_t dim = op->dim, line = o * w->inner + i, keys = count + (diagonal ? lines - 1 : 0);
-    pk_cpu_avx2_product(&(pk_cpu_product){.x = op->q + place_of(w, o, i),
+    PK_SIMD(product)(&(pk_cpu_product){.x = op->q + place_of(w, o, i),
                                           .x_stride = w->by_heads ? dim : op->heads * dim,
                                           .w = pk_cpu_kv_keys(w->span->cache, tile, op->kv_heads, dim, w->kv_head),
                                           .w_stride = PK_KV_TILE, .y = w->weights, .y_stride = PK_KV_TILE,
@@ -115,7 +115,7 @@ static void step(const work *w, size_t o, size_t i, size_t lines, size_t tile, s
     for (size_t r = 0; r < lines; r++)
         weigh(&w->part[line + r], w->acc + (line + r) * dim, w->weights + r * PK_KV_TILE,
               count + (diagonal ? r : 0), dim);
-    pk_cpu_avx2_product(&(pk_cpu_product){.x = w->weights, .x_stride = PK_KV_TILE,
+    PK_SIMD(product)(&(pk_cpu_product){.x = w->weights, .x_stride = PK_KV_TILE,
                                           .w = pk_cpu_kv_values(w->span->cache, tile, op->kv_heads, dim, w->kv_head),
                                           .w_stride = dim, .y = w->acc + line * dim, .y_stride = dim, .rows = lines,
                                           .count = count, .columns = dim, .resume = true, .diagonal = diagonal});
@@ -182,7 +182,7 @@ static void divide(const work *w)
         }
 }
 
-void pk_cpu_avx2_softmax(const pk_softmax *op, const pk_softmax_span *span, size_t kv_head, size_t first, size_t rows,
+void PK_SIMD(softmax)(const pk_softmax *op, const pk_softmax_span *span, size_t kv_head, size_t first, size_t rows,
                          float *scratch)
 {
     work w = work_of(op, span, kv_head, first, rows, scratch);

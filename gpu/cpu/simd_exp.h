@@ -1,6 +1,6 @@
-/* avx2_exp.h - exp, sigmoid and silu of gpu/math.h, eight at a time, step by step the same and so with the same bits. */
-#ifndef PK_GPU_CPU_AVX2_EXP_H
-#define PK_GPU_CPU_AVX2_EXP_H
+/* simd_exp.h - exp, sigmoid and silu of gpu/math.h, eight at a time, step by step the same and so with the same bits. */
+#ifndef PK_GPU_CPU_SIMD_EXP_H
+#define PK_GPU_CPU_SIMD_EXP_H
 
 #include "gpu/math.h"
 

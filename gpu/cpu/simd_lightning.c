@@ -1,7 +1,7 @@
 /* Lightning attention, a block at a time: every step is a product whose columns are lanes. One row takes the same way
  * as sixty-four. */
-#include "gpu/cpu/avx2.h"
-#include "gpu/cpu/avx2_exp.h"
+#include "gpu/cpu/simd.h"
+#include "gpu/cpu/simd_exp.h"
 
 enum {
     BLOCK = PK_LIGHTNING_BLOCK,
@@ -18,7 +18,7 @@ typedef struct {
     float *increment; /* scratch [ADVANCE_ROWS][dim] */
 } head_state;
 
-size_t pk_cpu_avx2_lightning_scratch(size_t dim)
+size_t PK_SIMD(lightning_scratch)(size_t dim)
 {
     return (BLOCK * BLOCK + dim * BLOCK + ADVANCE_ROWS * dim) * sizeof(float);
 }
@@ -53,7 +53,7 @@ static void advance(float *out, const head_state *h, size_t m)
     decay_keys(h, m);
     for (size_t i = 0, rows; i < dim; i += rows) {
         rows = dim - i < ADVANCE_ROWS ? dim - i : ADVANCE_ROWS;
-        pk_cpu_avx2_product(&(pk_cpu_product){.x = h->decayed + i * BLOCK, .x_stride = BLOCK, .w = h->values,
+        PK_SIMD(product)(&(pk_cpu_product){.x = h->decayed + i * BLOCK, .x_stride = BLOCK, .w = h->values,
                                               .w_stride = dim, .y = h->increment, .y_stride = dim, .rows = rows,
                                               .count = m, .columns = dim});
         for (size_t e = 0; e < rows * dim; e++)
@@ -71,7 +71,7 @@ static void score(const head_state *h, const float *q, size_t stride, size_t p, 
         count = rows - row < SCORE_ROWS ? rows - row : SCORE_ROWS;
         size_t keys = (p + row + count + PK_PANEL - 1) / PK_PANEL * PK_PANEL;
         float *scores = h->scores + row * BLOCK;
-        pk_cpu_avx2_product(&(pk_cpu_product){.x = q + row * stride, .x_stride = stride, .w = h->keys,
+        PK_SIMD(product)(&(pk_cpu_product){.x = q + row * stride, .x_stride = stride, .w = h->keys,
                                               .w_stride = BLOCK, .y = scores, .y_stride = BLOCK, .rows = count,
                                               .count = h->dim, .columns = keys});
         for (size_t r = 0; r < count; r++)
@@ -84,16 +84,16 @@ static void score(const head_state *h, const float *q, size_t stride, size_t p, 
 static void attend(float *out, size_t out_stride, const head_state *h, const float *q, size_t q_stride, size_t p,
                    size_t rows)
 {
-    pk_cpu_avx2_product(&(pk_cpu_product){.x = q, .x_stride = q_stride, .w = h->matrix, .w_stride = h->dim, .y = out,
+    PK_SIMD(product)(&(pk_cpu_product){.x = q, .x_stride = q_stride, .w = h->matrix, .w_stride = h->dim, .y = out,
                                           .y_stride = out_stride, .rows = rows, .count = h->dim, .columns = h->dim,
                                           .scale = h->decay + p + 1});
     score(h, q, q_stride, p, rows);
-    pk_cpu_avx2_product(&(pk_cpu_product){.x = h->scores, .x_stride = BLOCK, .w = h->values, .w_stride = h->dim,
+    PK_SIMD(product)(&(pk_cpu_product){.x = h->scores, .x_stride = BLOCK, .w = h->values, .w_stride = h->dim,
                                           .y = out, .y_stride = out_stride, .rows = rows, .count = p + 1,
                                           .columns = h->dim, .resume = true, .diagonal = true});
 }
 
-void pk_cpu_avx2_lightning(const pk_lightning *op, const pk_lightning_span *span, size_t head, float *scratch)
+void PK_SIMD(lightning)(const pk_lightning *op, const pk_lightning_span *span, size_t head, float *scratch)
 {
     size_t dim = op->dim, in_stride = op->heads * 3 * dim, out_stride = op->heads * dim;
     const float *qkv = op->qkv + span->first_row * in_stride + head * 3 * dim;
@@ -110,7 +110,7 @@ void pk_cpu_avx2_lightning(const pk_lightning *op, const pk_lightning_span *span
     }
 }
 
-void pk_cpu_avx2_lightning_state(float *out, const pk_lightning_state *state, size_t tail_rows, const float *decay,
+void PK_SIMD(lightning_state)(float *out, const pk_lightning_state *state, size_t tail_rows, const float *decay,
                                  size_t head, size_t dim, float *scratch)
 {
     head_state h = head_of(state, decay, head, dim, scratch);

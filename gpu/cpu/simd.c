@@ -1,6 +1,6 @@
-/* The AVX2 kernels: elementwise work, norms, packing, and the table. */
-#include "gpu/cpu/avx2.h"
-#include "gpu/cpu/avx2_exp.h"
+/* The kernels of AVX2 and of AVX-512: elementwise work, norms, and the table. */
+#include "gpu/cpu/simd.h"
+#include "gpu/cpu/simd_exp.h"
 
 /* One step of eight for the tail too: lanes past the end are loaded as zero and not stored. */
 #define ELEMENTS(expression)                                                                                           \
@@ -59,28 +59,27 @@ static void rmsnorm(float *y, const float *x, const float *w, size_t rows, size_
 #ifdef PK_FAULT_SPLIT_K
 #define MATMUL pk_cpu_plain_matmul
 #else
-#define MATMUL pk_cpu_avx2_matmul
+#define MATMUL PK_SIMD(matmul)
 #endif
 #ifdef PK_FAULT_MASK_ZERO
 #define LIGHTNING pk_cpu_plain_lightning
 #define SOFTMAX pk_cpu_plain_softmax
 #else
-#define LIGHTNING pk_cpu_avx2_lightning
-#define SOFTMAX pk_cpu_avx2_softmax
+#define LIGHTNING PK_SIMD(lightning)
+#define SOFTMAX PK_SIMD(softmax)
 #endif
 
-const pk_cpu_kernels pk_cpu_avx2 = {
-    .name = "cpu:avx2",
-    .pack = pk_cpu_plain_pack,
-    .matmul_scratch = PK_CPU_AVX2_MATMUL_SCRATCH,
+const pk_cpu_kernels PK_SIMD(kernels) = {
+    .name = PK_SIMD_NAME,
+    .matmul_scratch = PK_SIMD_MATMUL_SCRATCH,
     .matmul = MATMUL,
     .rmsnorm = rmsnorm,
     .silu = silu,
     .swiglu = swiglu,
     .gate = gate,
-    .lightning_scratch = pk_cpu_avx2_lightning_scratch,
+    .lightning_scratch = PK_SIMD(lightning_scratch),
     .lightning = LIGHTNING,
-    .lightning_state = pk_cpu_avx2_lightning_state,
-    .softmax_scratch = pk_cpu_avx2_softmax_scratch,
+    .lightning_state = PK_SIMD(lightning_state),
+    .softmax_scratch = PK_SIMD(softmax_scratch),
     .softmax = SOFTMAX,
 };
